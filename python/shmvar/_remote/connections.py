@@ -107,6 +107,8 @@ def opened(server: Server, address: Address, wait: float, sentinel: bool = False
     }
     if isinstance(address, str):
         connection: Any = _CONNECTIONS.UnixDomainSocketConnection(path=address, **options)
+        # The library looks for both where a time-out is raised meanwhile, and a connection of this kind has neither.
+        connection.host, connection.port = address, 0
     else:
         options |= {"host": address[0], "port": address[1], "socket_connect_timeout": wait, "socket_keepalive": True}
         if server.tls:

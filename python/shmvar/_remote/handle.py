@@ -200,15 +200,19 @@ class Handle:
 
     def _value(self, index: int | str, record: Record, view: bool = False, at_once: bool = False) -> tuple[Any] | None:
         """The value of a record. None: it is a blob that was replaced meanwhile."""
-        if record.kind != b"b":
-            return (record.value(index, self._trusted, view),)
-        found: tuple[bytes, _Apart | bytes] | None = self._fetched(index, record, at_once, blobs.download_apart)
+        found = self._undecoded(index, record, at_once)
         if found is None:
             return None
         kind, body = found
         if isinstance(body, bytes):
             return (decode(index, kind, body, self._trusted, view),)
         return (decode_apart(index, body, self._trusted, view),)
+
+    def _undecoded(self, index: int | str, record: Record, at_once: bool = False) -> tuple[bytes, _Apart | bytes] | None:
+        """What the value of a record is made of, and how. None: it is a blob that was replaced meanwhile."""
+        if record.kind != b"b":
+            return record.kind, record.payload
+        return self._fetched(index, record, at_once, blobs.download_apart)
 
     def _blob(self, index: int | str, record: Record, at_once: bool = False) -> tuple[bytes, bytes] | None:
         """The kind and the bytes of a large value. None: it was replaced meanwhile."""
@@ -233,11 +237,21 @@ class Handle:
 
     def _found(self, index: int | str, view: bool = False) -> tuple[Any, Record] | None:
         """The value of a variable with its record, of one instant; None if it is missing."""
+        found = self._of_one_instant(index, lambda record, at_once: self._value(index, record, view, at_once))
+        return None if found is None else (found[0][0], found[1])
+
+    def _of_one_instant(
+        self, index: int | str, read: Callable[[Record, bool], _Body | None]
+    ) -> tuple[_Body, Record] | None:
+        """What `read` makes of the record of a variable, with the record; None if the variable is missing.
+
+        `read` is told whether to ask for all chunks at once, and returns None where the value was replaced meanwhile.
+        """
         until, vain = 0.0, 0
         while (found := self._record(index)) is not None:
-            value = self._value(index, found[0], view, vain >= VAIN)
+            value = read(found[0], vain >= VAIN)
             if value is not None:
-                return value[0], found[0]
+                return value, found[0]
             self._replaced(index, until)
             until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
         return None

@@ -6,12 +6,13 @@ import time
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any
 
+from shmvar._errors import CorruptSegmentError
 from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, items_of, read_only, ttl_of, turns
 from shmvar._remote.handle import VAIN, Handle
 from shmvar._remote.names import field_of, index_of, plain_index
-from shmvar._remote.records import Record, Stored, small_int
+from shmvar._remote.records import Record, Stored, decode_into, small_int
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,27 +149,51 @@ class Mapping(Handle, MutableMapping[Any, Any]):
 
     def popitem(self) -> tuple[int | str, Any]:
         self._writable()
-        error: Exception | None = None
-        tries = 0
+        fault: Exception | None = None
+        tries, vain = 0, turns()
         while len(self):
             some = self._open.call(b"HRANDFIELD", self._variables, b"1")
             if not some:
                 break
             index = index_of(some[0])
-            try:
-                value = self.pop(index, MISSING_ITEM)
-            except Exception as failed:
-                error, tries = failed, tries + 1
+            value, failed = self._for_popitem(index)
+            if failed is not None:
+                # It stays in the segment, and all others are handed out first.
+                fault, tries = failed, tries + 1
                 if tries > 20 and tries > 4 * len(self):
-                    raise error from None
-                continue
-            if value is not MISSING_ITEM:
-                return index, value
-            # It has expired, and others may have: what is drawn by chance would be a dead one again and again.
-            self._trimmed()
-        if error is not None:
-            raise error
+                    raise fault from None
+            elif value is None:
+                # It has expired, and others may have: what is drawn by chance would be a dead one again and again.
+                self._trimmed()
+            elif self._single(index, b"del", version=b"%d" % value[1].version) != b"n":
+                return index, value[0]
+            else:
+                next(vain)()
+        if fault is not None:
+            raise fault
         raise KeyError("popitem(): the segment is empty")
+
+    def _for_popitem(self, index: int | str) -> tuple[tuple[Any, Record] | None, Exception | None]:
+        """The value of a variable with its record, None if it is missing; or why the value cannot be had.
+
+        Whatever says nothing of the value itself is raised: no answer of the server, no memory, what a signal handler
+        raises.
+        """
+        values: list[Any] = []
+        try:
+            found = self._of_one_instant(index, lambda record, at_once: self._undecoded(index, record, at_once))
+        except CorruptSegmentError as error:
+            return None, error
+        if found is None:
+            return None, None
+        (kind, body), record = found
+        try:
+            decode_into(values, index, kind, body, self._trusted)
+        except Exception as error:
+            if values or isinstance(error, MemoryError | OSError):
+                raise
+            return None, error
+        return (values[0], record), None
 
     def setdefault(self, index: _Index, default: Any = None, *, ttl: _Ttl = None) -> Any:
         plain, life = plain_index(index), ttl_of(ttl)
@@ -290,9 +315,6 @@ class Mapping(Handle, MutableMapping[Any, Any]):
 def _as_dict(mapping: Any) -> dict[Any, Any]:
     """What is in a mapping; of a segment, without what vanishes meanwhile."""
     return dict(mapping.items()) if isinstance(mapping, Mapping) else dict(mapping)
-
-
-MISSING_ITEM: Any = object()
 
 
 class RemoteItems(ItemsView[int | str, Any]):

@@ -116,25 +116,33 @@ class Get:
                 raise
 
     def _read(self, hold: Hold) -> tuple[Any] | None:
-        """The value of what is held, which then goes. None: the hold has ended meanwhile."""
+        """The value of what is held, which then goes. None: the hold has ended meanwhile.
+
+        An item that cannot be rebuilt goes, too, or it would be in the way of all others. What else is raised may pass.
+        """
+        values: list[Any] = []
         try:
-            value = (hold.value(),)
+            hold.fetch()
         except LockLostError:
             hold.forget()
             return None
+        except CorruptSegmentError:
+            if not hold.end(False):
+                return None
+            raise
+        assert hold.item is not None and hold.body is not None
+        try:
+            hold.item.value_into(values, *hold.body, self.queue.segment._trusted)
         except Exception as error:
-            # An item that cannot be rebuilt is gone, or it would be in the way of all others. Errors of this package
-            # or of the system may pass, if no function of the value raised them.
-            if isinstance(error, Error) and not isinstance(error, CorruptSegmentError | UntrustedValueError):
+            if values or may_pass(error):
                 raise
             if not hold.end(False):
                 return None
             raise
         if not hold.end(False):
             return None
-        assert hold.item is not None and hold.body is not None
         self.got = hold.item, *hold.body
-        return value
+        return (values[0],)
 
     def undo(self) -> None:
         """Puts what was removed back, as the first: nobody has got it."""
@@ -155,6 +163,18 @@ class Get:
             queue.segment._with_chunks([stored], f"the return to queue {shown(queue.name)}", change)
         else:
             change(math.inf)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an error of decoding says nothing of the value: no memory, say. One of a function of the value does."""
+    if isinstance(error, Error):
+        return not isinstance(error, CorruptSegmentError | UntrustedValueError)
+    if not isinstance(error, MemoryError | OSError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__
 
 
 class Take:

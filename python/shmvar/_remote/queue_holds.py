@@ -104,6 +104,12 @@ class Hold:
 
     def value(self) -> Any:
         """The value of the item. Raises LockLostError if the item was handed on meanwhile."""
+        self.fetch()
+        assert self.item is not None and self.body is not None
+        return self.item.value(*self.body, self.queue.segment._trusted)
+
+    def fetch(self) -> None:
+        """Fetches the bytes of the item. Raises LockLostError if the item was handed on meanwhile."""
         assert self.item is not None
         queue = self.queue
         found = queue._body(self.item)
@@ -112,7 +118,6 @@ class Hold:
                 raise self.lost()
             raise CorruptSegmentError(f"an item of queue {shown(queue.name)}: a chunk of its value is missing")
         self.body = found
-        return self.item.value(*found, queue.segment._trusted)
 
     def _is_there(self, item: Item) -> bool:
         name = b"%bh:%b" % (self._requests.data, self.queue._field)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import starmap
 
 from shmvar._core import _decode_value, _encode_value, _value_pickle
 from shmvar._errors import CorruptSegmentError
@@ -53,6 +54,13 @@ class Item:
             with as_item(self.name):
                 return decode(self.name, kind, body, trusted)
         return _decode_value(self.name, kind == b"o", body, trusted, False, True)
+
+    def value_into(self, found: list[Any], kind: bytes, body: bytes, trusted: bool) -> None:
+        """Appends the value to a list, in the instant in which it is there: see `records.decode_into`."""
+        if kind in (b"i", b"f"):
+            found.append(self.value(kind, body, trusted))
+        else:
+            found.extend(starmap(_decode_value, ((self.name, kind == b"o", body, trusted, False, True),)))
 
     def pickle(self, kind: bytes, body: bytes) -> bytes:
         """The same as a pickle, with its buffers in it."""

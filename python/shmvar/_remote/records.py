@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from itertools import starmap
 from struct import Struct
 
 from shmvar._core import _decode_apart, _decode_value, _encode_parts, _value_type
@@ -175,6 +176,19 @@ def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool
 def decode_apart(index: int | str, apart: _Apart, trusted: bool, view: bool) -> Any:
     """The value of a pickle and its buffers, which become part of it."""
     return _decode_apart(index, *apart, trusted, view)
+
+
+def decode_into(found: list[Any], index: int | str, kind: bytes, body: _Apart | bytes, trusted: bool) -> None:
+    """Appends the value of these bytes to a list, in the instant in which it is there.
+
+    No signal handler runs in between. So what is raised when the list has the value was not raised by the value.
+    """
+    if kind in (b"i", b"f"):
+        found.append(decode(index, kind, body, trusted))  # type: ignore[arg-type]
+    elif isinstance(body, bytes):
+        found.extend(starmap(_decode_value, ((index, kind == b"o", body, trusted, False, False),)))
+    else:
+        found.extend(starmap(_decode_apart, ((index, *body, trusted, False),)))
 
 
 def type_of(kind: bytes, body: bytes) -> str:

@@ -1,0 +1,164 @@
+"""What a signal handler raises in a call on a server is raised by the call, and nothing is lost without a word."""
+
+import signal
+
+import pytest
+from helpers.machine import SLOWER
+from helpers.remote_queues import SIZES
+
+import shmvar
+from shmvar._remote import mapping, queue_base, queue_items
+from shmvar._remote.handle import Handle
+
+
+class Deadline(Exception):
+    """The caller's own."""
+
+
+@pytest.fixture
+def deadline():
+    """Raises `Deadline` in a signal handler."""
+
+    def handler(*_):
+        raise Deadline
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield lambda: signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def after(monkeypatch, owner, name, action):
+    """Has `action` called each time when a function has done its work and has not returned yet."""
+    function = getattr(owner, name)
+
+    def wrapped(*arguments, **named):
+        result = function(*arguments, **named)
+        action()
+        return result
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+# --- popitem
+
+
+PLACES = [(Handle, "_record"), (Handle, "_undecoded"), (mapping, "decode_into"), (Handle, "_single")]
+
+
+@pytest.mark.parametrize(("owner", "name"), PLACES, ids=[name for _, name in PLACES])
+@pytest.mark.parametrize("value", [5, [b"x" * 50_000]], ids=["short", "large"])
+def test_popitem_raises_it_and_takes_one_item_at_most(seg, monkeypatch, deadline, owner, name, value):
+    seg.update(dict.fromkeys(range(5), value))
+    with monkeypatch.context() as patched:
+        after(patched, owner, name, deadline)
+        with pytest.raises(Deadline):
+            seg.popitem()
+    assert len(seg) == (4 if name == "_single" else 5)
+    assert seg.popitem()[1] == value
+
+
+def test_popitem_raises_that_a_removal_may_have_been_made(seg, monkeypatch):
+    seg.update(dict.fromkeys(range(5)))
+
+    def no_answer():
+        raise shmvar.SegmentUnavailableError("no answer", True)
+
+    with monkeypatch.context() as patched:
+        after(patched, Handle, "_single", no_answer)
+        with pytest.raises(shmvar.SegmentUnavailableError) as caught:
+            seg.popitem()
+    assert caught.value.maybe_applied and len(seg) == 4
+
+
+class Unwilling:
+    """A value that cannot be rebuilt."""
+
+    def __reduce__(self):
+        return refuse, ()
+
+
+def refuse():
+    raise ArithmeticError
+
+
+def test_popitem_hands_out_all_others_before_it_raises_for_a_value_that_cannot_be_rebuilt(server, new_key):
+    key = new_key()
+    writer = shmvar.attach(key)
+    for segment, error in (
+        (writer, shmvar.UntrustedValueError),
+        (shmvar.attach(key, trust=True), ArithmeticError),
+    ):
+        writer.update({"no": Unwilling(), "large": [b"x" * 50_000], "n": 1})
+        assert sorted(segment.popitem()[0] for _ in range(2)) == ["large", "n"]
+        with pytest.raises(error):
+            segment.popitem()
+        assert list(writer) == ["no"]
+
+
+# --- get of a queue
+
+
+@pytest.mark.parametrize("size", ["long", "large"])
+@pytest.mark.parametrize("place", [(queue_base.ServerQueue, "_body"), (queue_items.Item, "value_into")])
+def test_get_gives_a_long_item_back(seg, monkeypatch, deadline, size, place):
+    jobs = seg.queue("jobs")
+    jobs.put(SIZES[size])
+    with monkeypatch.context() as patched:
+        after(patched, *place, deadline)
+        with pytest.raises(Deadline):
+            jobs.get()
+    assert jobs.get(timeout=30 * SLOWER) == SIZES[size]
+
+
+@pytest.mark.parametrize("size", ["long", "large"])
+@pytest.mark.parametrize("kind", [MemoryError, OSError])
+def test_get_gives_a_long_item_back_where_there_is_no_memory_to_rebuild_it(seg, monkeypatch, size, kind):
+    jobs = seg.queue("jobs")
+    jobs.put(SIZES[size])
+    # As compiled code raises it: no function of the value is in the traceback.
+    names = {"__package__": "shmvar._remote", "kind": kind}
+    exec("def refusing(*_):\n    raise kind('nothing left')", names)
+    with monkeypatch.context() as patched:
+        patched.setattr(queue_items, "_decode_value", names["refusing"])
+        with pytest.raises(kind, match="nothing left"):
+            jobs.get()
+    assert jobs.get(timeout=30 * SLOWER) == SIZES[size]
+
+
+class Poison:
+    """A value whose own function raises what looks like an error of the system."""
+
+    def __init__(self, size):
+        self.data = "x" * size
+
+    def __setstate__(self, state):
+        raise MemoryError("one of its own")
+
+
+@pytest.mark.parametrize("size", [5_000, 500_000])
+def test_get_removes_an_item_whose_own_function_raises(key, size):
+    jobs = shmvar.attach(key, trust=True).queue("jobs")
+    jobs.put(Poison(size))
+    jobs.put("next")
+    with pytest.raises(MemoryError, match="one of its own"):
+        jobs.get()
+    assert jobs.get(timeout=30 * SLOWER) == "next" and jobs.empty()
+
+
+# --- connecting
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, ConnectionResetError, OSError, Deadline])
+def test_it_is_raised_as_it_is_while_a_connection_is_made(seg, monkeypatch, kind):
+    from redis.connection import UnixDomainSocketConnection
+
+    def interrupted(self):
+        raise kind("the caller's own")
+
+    seg["n"] = 1
+    seg._open.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(UnixDomainSocketConnection, "_connect", interrupted)
+        with pytest.raises(kind, match="the caller's own"):
+            seg.get("n")
+    assert seg["n"] == 1
