@@ -43,7 +43,8 @@ class Aio:
     server. What waits for others is on the segment: `await segment.changed(index)`, `async with segment.lock(name)`,
     `await segment.queue(name).aget()`.
 
-    A task that is cancelled leaves its call to itself: a change may be carried out, or may have been.
+    A task that is cancelled leaves its call to itself: a change may be carried out, or may have been. One that the
+    task began under a lock is not made any more when the lock was let go.
     """
 
     __slots__ = ("_segment",)

@@ -98,7 +98,8 @@ class Requests:
         waited = link.waited(what, end)
         waited.nothing = tuple(bytes([letter]) for letter in unrecorded)
         segment = self.id
-        if self.held.by and guarded and (held := self.held.callers()):
+        held = self.held.callers() if guarded else []
+        if held:
             segment = b"+" + segment
             arguments = [*arguments, *(part for hold in held for part in (hold.field, hold.token)), b"%d" % len(held)]
         slot = self._slot()
@@ -129,7 +130,7 @@ class Requests:
             answer = self._barred(link, slot, waited, answer)
         self._slots.append(slot)
         if answer[:1] == b"x":
-            raise self.lost(answer[1:], what)
+            raise self.lost(answer[1:], what, held)
         if answer[:1] == b"f":
             needed, free, size = map(int, answer[1:].split())
             raise SegmentFullError(
@@ -148,10 +149,12 @@ class Requests:
         answer: bytes = link.script(scripts.SEGMENT, self.keys, arguments, waited)
         return otherwise if answer == b"n" else answer
 
-    def lost(self, field: bytes, what: str) -> LockLostError:
-        """The error of a change by somebody who holds a lock no more."""
-        for hold in self.held.callers():
-            if hold.field == field:
+    def lost(self, field: bytes, what: str, named: Sequence[Hold] = ()) -> LockLostError:
+        """The error of a change by somebody who holds a lock no more. `named`: what the change has named."""
+        ours = [hold for hold in named if hold.field == field]
+        # A call that outlives its task's block names what was let go since: that is not lost, nor what was taken anew.
+        if all(map(self.held.has, ours)):
+            for hold in ours:
                 hold.lost = True
         return LockLostError(
             f"{self.name}: lock {shown(field)} is lost: its lease has ended, and it is another's or nobody's; "

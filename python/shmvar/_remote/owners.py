@@ -77,6 +77,9 @@ _local = _Local()
 _tasks: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()
 _acting: contextvars.ContextVar[tuple[Owner, ...] | None] = contextvars.ContextVar("shmvar_acting", default=None)
 
+_begun: contextvars.ContextVar[set[Hold] | None] = contextvars.ContextVar("shmvar_begun", default=None)
+"""In a call of `bound`: what was held when it began, but for what the call itself has let go."""
+
 
 def thread() -> Owner:
     """The running thread, or the running greenlet. In a call of `bound`, whom that is for."""
@@ -123,16 +126,20 @@ def callers() -> tuple[Owner, ...]:
 def bound(call: Callable[..., _T]) -> Callable[..., _T]:
     """A callable that makes `call` in any thread as the task that is running now.
 
-    Only that call knows of it: tasks and threads that begin meanwhile are others.
+    Only that call knows of it: tasks and threads that begin meanwhile are others. The locks that the task holds now stay
+    those of the call, also where the task is cancelled, and has let them go, before the call has ended: what it then
+    changes is refused.
     """
     owner = task()
     acting = (owner, *(other for other in callers() if other is not owner))
+    begun = {hold for one in acting for hold in list(one.leaves) if isinstance(hold, Hold)}
 
     def run(*arguments: Any) -> _T:
-        before = _acting.set(acting)
+        before, had = _acting.set(acting), _begun.set(begun)
         try:
             return call(*arguments)
         finally:
+            _begun.reset(had)
             _acting.reset(before)
 
     return run
@@ -141,7 +148,19 @@ def bound(call: Callable[..., _T]) -> Callable[..., _T]:
 class Hold:
     """A lock that an owner of this process has taken."""
 
-    __slots__ = ("__weakref__", "_owner", "count", "fence", "field", "handle", "lost", "number", "presence", "token")
+    __slots__ = (
+        "__weakref__",
+        "_owner",
+        "count",
+        "fence",
+        "field",
+        "handle",
+        "held",
+        "lost",
+        "number",
+        "presence",
+        "token",
+    )
 
     def __init__(self, owner: Owner, field: bytes, presence: Any, handle: int) -> None:
         self._owner = weakref.ref(owner)
@@ -155,6 +174,8 @@ class Hold:
         """Of the handle that it was taken through."""
         self.count = 1
         """How many times the owner has taken it."""
+        self.held: Held | None = None
+        """Of which segment it is, once it is taken."""
         self.lost = False
         """The server has said that it is another's, or nobody's."""
 
@@ -180,11 +201,15 @@ class Held:
         return self.by.get(owner.number, _NOTHING).get(field)
 
     def add(self, owner: Owner, hold: Hold) -> None:
+        hold.held = self
         owner.leaves.add(hold)
         self.by.setdefault(owner.number, {})[hold.field] = hold
 
     def drop(self, hold: Hold) -> bool:
         """Forgets it. False: it was forgotten before."""
+        begun = _begun.get()
+        if begun is not None:
+            begun.discard(hold)
         mine = self.by.get(hold.number, _NOTHING)
         if mine.get(hold.field) is not hold or mine.pop(hold.field, None) is None:
             return False
@@ -199,8 +224,20 @@ class Held:
         return [hold for mine in list(self.by.values()) for hold in list(mine.values())]
 
     def callers(self) -> list[Hold]:
-        """What the caller holds."""
+        """What the caller holds, or held when the call of `bound` began that it is in."""
+        begun = _begun.get()
+        if not begun:
+            # Each change asks.
+            return self._of_callers() if self.by else []
+        found = self._of_callers()
+        return found + [hold for hold in begun if hold.held is self and hold not in found]
+
+    def _of_callers(self) -> list[Hold]:
         return [hold for owner in callers() for hold in self.by.get(owner.number, _NOTHING).values()]
+
+    def has(self, hold: Hold) -> bool:
+        """Whether it is held yet."""
+        return self.by.get(hold.number, _NOTHING).get(hold.field) is hold
 
 
 _NOTHING: dict[bytes, Hold] = {}

@@ -1,0 +1,132 @@
+"""A call of `aio` whose task was cancelled changes nothing under a lock that the task has let go meanwhile."""
+
+import asyncio
+import contextlib
+import threading
+
+import pytest
+from helpers import event_loops
+from helpers.machine import SLOWER
+
+import shmvar
+from shmvar._remote import blobs, workers
+
+LONG = 60 * SLOWER
+gate, reached = threading.Event(), threading.Event()
+
+
+def passed(value=None):
+    """Waits until the test lets it go on."""
+    reached.set()
+    assert gate.wait(LONG)
+    return value
+
+
+class Slow:
+    """A value that takes long to be pickled."""
+
+    def __reduce__(self):
+        return str, (passed("late"),)
+
+
+CALLS = {
+    "put of a value that takes long to be pickled": lambda aio, _: aio.put("x", Slow()),
+    "modify": lambda aio, _: aio.modify("x", lambda _: passed("late")),
+    "put in chunks": lambda aio, patched: slow_upload(patched) or aio.put("x", b"l" * 100_000),
+    "put_many": lambda aio, _: aio.put_many({"x": Slow(), "y": 1}),
+    "swap": lambda aio, _: aio.swap("x", Slow()),
+    "clear after a long update": lambda aio, _: aio.update({"x": 1, "y": Slow()}),
+}
+
+
+def slow_upload(patched):
+    upload = blobs.upload
+    patched.setattr(blobs, "upload", lambda *arguments: passed() or upload(*arguments))
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """What the calls in threads have raised, None for those that have returned."""
+    found, carried_out = [], workers._Workers._carried_out
+    gate.clear(), reached.clear()
+
+    def noted(self, job):
+        try:
+            result = carried_out(self, job)
+        except BaseException as error:
+            found.append(error)
+            raise
+        found.append(None)
+        return result
+
+    monkeypatch.setattr(workers._Workers, "_carried_out", noted)
+    yield found
+    gate.set()
+
+
+async def until(condition):
+    async with asyncio.timeout(LONG):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_it_does_not_land_in_the_block_of_the_next_holder(key, monkeypatch, ends, call):
+    segment, other = shmvar.attach(key), shmvar.attach(key)
+    segment["x"] = "first"
+    lock = segment.lock("l")
+
+    async def main():
+        with contextlib.suppress(asyncio.CancelledError):
+            async with lock:
+                task = asyncio.current_task()
+                asyncio.get_running_loop().run_in_executor(None, lambda: (reached.wait(LONG), task.cancel()))
+                await CALLS[call](segment.aio, monkeypatch)
+        assert reached.is_set() and not ends
+        # For the server it is another holder, though it is the same task.
+        async with other.lock("l") as anew:
+            other["x"] = "second"
+            version = other.version("x")
+            gate.set()
+            await until(lambda: ends)
+            assert other.version("x") == version and other["x"] == "second" and len(other) == 1
+            assert not anew.lost and not lock.lost
+        assert isinstance(ends[0], shmvar.LockLostError)
+        # What the task does from now on is not refused.
+        await segment.aio.put("x", 1)
+
+    event_loops.run(main())
+
+
+def test_it_is_refused_where_nobody_holds_the_lock_too(seg, ends):
+    async def main():
+        with contextlib.suppress(TimeoutError):
+            async with seg.lock("l"), asyncio.timeout(0.05):
+                await seg.aio.put("x", Slow())
+        gate.set()
+        await until(lambda: ends)
+        assert isinstance(ends[0], shmvar.LockLostError) and "x" not in seg
+
+    event_loops.run(main())
+
+
+def test_a_call_may_let_go_and_take_locks_itself(seg, ends):
+    """Its own function does: what it holds counts then, and not what it held."""
+
+    def lets_go(_):
+        held.release()
+        with seg.lock("another"):
+            seg["y"] = 1
+        seg["z"] = 2
+        return "changed"
+
+    held = seg.lock("l")
+
+    async def main():
+        async with held:
+            await seg.aio.put("w", 1)
+            assert await seg.aio.modify("x", lets_go, default=None) == "changed"
+            await held.__aenter__()
+        assert dict(seg) == {"w": 1, "x": "changed", "y": 1, "z": 2}
+
+    event_loops.run(main())
