@@ -67,12 +67,15 @@ class ServerQueue:
     def _grace(self) -> bytes:
         return grace_of(self._segment)
 
-    def _look(self) -> tuple[int, int, int]:
-        """How many items wait, how many are held, how many holders look dead. What dead ones have is given back."""
+    def _look(self, end: float = math.inf) -> tuple[int, int, int]:
+        """How many items wait, how many are held, how many holders look dead. What dead ones have is given back.
+
+        `end`: when the server has to have answered, by `link.now`.
+        """
         segment = self._segment
         requests, link = segment._requests, segment._open
         arguments = (requests.id, b"", 0, b"look", self._field, self._grace())
-        answer = link.script(scripts.QUEUE_FREES, requests.keys, arguments, link.waited())
+        answer = link.script(scripts.QUEUE_FREES, requests.keys, arguments, link.waited(end=end))
         if answer == b"g":
             raise requests.gone()
         waiting, held, dying = answer

@@ -11,9 +11,10 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
 
+from shmvar._errors import SegmentUnavailableError
 from shmvar._remote.link import generation, now
 from shmvar._remote.owners import bound
-from shmvar._remote.queue_waiting import HELD_POLL, LONGEST, nap_while, subscribed, tell
+from shmvar._remote.queue_waiting import HELD_POLL, LONGEST, Silence, nap_while, subscribed, tell
 from shmvar._remote.subscription import TaskSignal
 
 TYPE_CHECKING = False
@@ -30,9 +31,17 @@ if TYPE_CHECKING:
 _THREADS = 32
 """So many tries of all loops of a process are under way at once, at most: others wait for their turn."""
 
+
+class _Line(asyncio.Lock):
+    """The tasks of one loop that wait for the same."""
+
+    away = False
+    """The last one that tried has waited for the server in vain."""
+
+
 # By the id of the loop, the name of the segment on the server, the field of the queue, and its maximum where room is
 # waited for.
-_lines: WeakValueDictionary[tuple[int, bytes, bytes, int | None], asyncio.Lock] = WeakValueDictionary()
+_lines: WeakValueDictionary[tuple[int, bytes, bytes, int | None], _Line] = WeakValueDictionary()
 _pool: tuple[int, ThreadPoolExecutor] | None = None
 
 
@@ -78,13 +87,14 @@ async def wait(
     undo: Callable[[], object] | None = None,
 ) -> _T | None:
     """What `attempt` returns as soon as that is not None. None: it never was for so many seconds."""
-    until = math.inf if seconds is None else now() + seconds
+    began = now()
+    until = math.inf if seconds is None else began + seconds
     loop = asyncio.get_running_loop()
     # A line holds its loop while tasks wait in it, so no other loop can have the same id meanwhile.
     name = (id(loop), queue.segment._requests.data, queue._field, queue.maxsize if room else None)
     line = _lines.get(name)
     if line is None:
-        line = _lines.setdefault(name, asyncio.Lock())
+        line = _lines.setdefault(name, _Line())
     try:
         async with asyncio.timeout(seconds):
             await line.acquire()
@@ -92,21 +102,35 @@ async def wait(
         # The last try, also of a task that was never the first.
         return await tried(attempt, undo)
     try:
+        server = queue.segment._open.server
+        if line.away and now() - began > server.timeout:
+            # It would be one more, and the next ones would wait for it.
+            raise SegmentUnavailableError(
+                f"{server.place} has not answered for {server.timeout:g} s; the call was not begun", False
+            )
         got = await tried(attempt, undo)
+        line.away = False
         if got is not None or seconds == 0:
             return got
         signal = TaskSignal(loop)
         with subscribed(queue, room, signal) as subscription:
+            silence = Silence(queue)
             while now() < until:
                 queue.segment._open  # noqa: B018 - it raises DetachedError
                 if not subscription.ready():
+                    if silence.is_long():
+                        await tried(silence.ask)
                     await signal.wait(min(until - now(), HELD_POLL))
                     continue
                 got = await tried(attempt, undo)
                 if got is not None:
                     return got
                 await _sleep(queue, room, subscription, signal, attempt.nap, until)
+                silence = Silence(queue)
         return await tried(attempt, undo)
+    except SegmentUnavailableError:
+        line.away = True
+        raise
     finally:
         line.release()
 

@@ -62,6 +62,23 @@ def tell(messages: list[tuple[bytes, bytes]] | None) -> bool:
     return messages is None or any(not name.endswith(b":*") or text.startswith(b"gone") for name, text in messages)
 
 
+class Silence:
+    """The time without a subscription that stands: who hears of nothing for the time-out of the handle asks itself."""
+
+    def __init__(self, queue: ServerQueue) -> None:
+        self._queue = queue
+        self._since = now()
+
+    def is_long(self) -> bool:
+        return now() - self._since >= self._queue.segment._open.server.timeout
+
+    def ask(self) -> None:
+        """Raises SegmentUnavailableError where the server does not answer. Then nothing was tried that may be undone."""
+        # The listener has tried to connect all the time: a try or two are left.
+        self._queue._look(now() + self._queue.segment._open.attempt)
+        self._since = now()
+
+
 def wait(queue: ServerQueue, room: bool, seconds: float | None, attempt: _Attempt[_T]) -> _T | None:
     """What `attempt` returns as soon as that is not None. None: it never was for so many seconds."""
     until = math.inf if seconds is None else now() + seconds
@@ -69,15 +86,19 @@ def wait(queue: ServerQueue, room: bool, seconds: float | None, attempt: _Attemp
     if got is not None or seconds == 0:
         return got
     with subscribed(queue, room) as subscription:
+        silence = Silence(queue)
         while subscription.stands(min(until, now() + _DETACH_POLL)) or now() < until:
             queue.segment._open  # noqa: B018 - it raises DetachedError
             if not subscription.standing:
+                if silence.is_long():
+                    silence.ask()
                 continue
             # What came before the subscription stood sends no message any more.
             got = attempt()
             if got is not None:
                 return got
             _sleep(queue, room, subscription, attempt.nap, until)
+            silence = Silence(queue)
             if now() >= until:
                 break
     # The last try, also of one that never had a subscription.
