@@ -45,7 +45,8 @@ class _Step:
     """How far one step has come."""
 
     def __init__(self, timeout: float | None) -> None:
-        self.end = math.inf if timeout is None else now() + timeout
+        self.began = now()
+        self.end = math.inf if timeout is None else self.began + timeout
         # All that changed before the step was made has to be heard of before anything is told, so that of several
         # changes of an index only the last one is. Unless there was something to tell already: the reader is behind.
         self.caught_up: bool | None = None
@@ -77,6 +78,10 @@ class _Step:
         """Whether the time is over, and there was nothing to tell."""
         return bool(self.caught_up) and now() >= self.end and heard.is_sure and not heard.has_some()
 
+    def is_shut_out(self) -> bool:
+        """Whether the time is over for one that was not let in all the time. Who has none gets a moment to be let in."""
+        return now() >= max(self.end, self.began + CATCH_UP)
+
     def pause(self, heard: Heard, entered: bool) -> float:
         """For how long to sleep."""
         if not entered:
@@ -87,6 +92,17 @@ class _Step:
         elif heard.is_sure:
             at = min(at, self.until)
         return at - now()
+
+
+class _Visit:
+    """One look of a thread or task at the iterator."""
+
+    __slots__ = ("over", "thread")
+
+    def __init__(self, over: bool = False) -> None:
+        self.thread = threading.get_ident()
+        self.over = over
+        """Set by an assignment: no signal handler runs between the end of a `try` and one in its `finally`."""
 
 
 class RemoteChanges:
@@ -100,9 +116,10 @@ class RemoteChanges:
         self._timeout = timeout
         self._made_in = generation()
         self._signals = Signals()
-        # Re-entered by a signal handler of the thread that holds it, who is told so.
-        self._lock = threading.RLock()
-        self._inside = False
+        # Whose look goes on: no lock, which a signal handler that raises could leave locked.
+        self._inside = _Visit(over=True)
+        # For an instant. A signal handler may come within it, and looks, too.
+        self._entering = threading.RLock()
         with self._sleeping(signal := ThreadSignal()):
             self._heard = Heard(segment, newer_than, prefix, self._signals, signal)
         self._closed = False
@@ -145,13 +162,19 @@ class RemoteChanges:
         step = _Step(self._timeout)
         with self._sleeping(signal := ThreadSignal()):
             while True:
-                with self._entered() as entered:
+                visit = _Visit()
+                try:
+                    entered = self._enters(visit)
                     change = self._told(step) if entered else None
                     if change is not None:
                         return change
                     work = entered and step.needs_work(self._heard)
                     if work:
                         step.work(self._heard)
+                finally:
+                    visit.over = True
+                if not entered and step.is_shut_out():
+                    raise self._late()
                 if not work:
                     signal.wait(step.pause(self._heard, entered))
 
@@ -163,14 +186,19 @@ class RemoteChanges:
         step = _Step(self._timeout)
         with self._sleeping(signal := TaskSignal(loop)):
             while True:
-                with self._entered() as entered:
-                    try:
-                        change = self._told(step) if entered else None
-                    except StopIteration:
-                        raise StopAsyncIteration from None
+                visit = _Visit()
+                try:
+                    entered = self._enters(visit)
+                    change = self._told(step) if entered else None
                     if change is not None:
                         return change
                     work = entered and step.needs_work(self._heard)
+                except StopIteration:
+                    raise StopAsyncIteration from None
+                finally:
+                    visit.over = True
+                if not entered and step.is_shut_out():
+                    raise self._late()
                 if work:
                     # The loop must not stand still for the server.
                     await loop.run_in_executor(None, self._work_elsewhere, step)
@@ -178,9 +206,12 @@ class RemoteChanges:
                     await signal.wait(step.pause(self._heard, entered))
 
     def _work_elsewhere(self, step: _Step) -> None:
-        with self._entered() as entered:
-            if entered and not self._has_ended() and step.needs_work(self._heard):
+        visit = _Visit()
+        try:
+            if self._enters(visit) and not self._has_ended() and step.needs_work(self._heard):
                 step.work(self._heard)
+        finally:
+            visit.over = True
 
     def _told(self, step: _Step) -> _Change | None:
         """The next change, if there is one. Raises StopIteration at the end, and WaitTimeoutError."""
@@ -193,8 +224,11 @@ class RemoteChanges:
             # Whoever is told of a version reads nothing older.
             near.told(*change)
         if change is None and step.is_over(self._heard):
-            raise WaitTimeoutError(f"nothing changed within {self._timeout or 0:g} s")
+            raise self._late()
         return change
+
+    def _late(self) -> WaitTimeoutError:
+        return WaitTimeoutError(f"nothing changed within {self._timeout or 0:g} s")
 
     def _has_ended(self) -> bool:
         return self._closed or self._made_in != generation()
@@ -209,27 +243,20 @@ class RemoteChanges:
             # What woke this one may have been for another.
             self._signals.set()
 
-    @contextlib.contextmanager
-    def _entered(self) -> Iterator[bool]:
-        """Whether this thread is the one that looks."""
-        # In a forked child another thread of the parent may have held the lock.
+    def _enters(self, visit: _Visit) -> bool:
+        """Whether this look may begin: no other one goes on. Whoever asks ends it by `over`, whatever is raised."""
+        # In a forked child a thread of the parent may have been within.
         if self._has_ended():
-            yield True
-            return
-        if not self._lock.acquire(blocking=False):
-            yield False
-            return
-        try:
-            if self._inside:
-                # In a signal handler, say: the thread would wait for itself.
-                raise RuntimeError("this thread is looking for changes already")
-            self._inside = True
-            try:
-                yield True
-            finally:
-                self._inside = False
-        finally:
-            self._lock.release()
+            return True
+        with self._entering:
+            inside = self._inside
+            if inside.over:
+                self._inside = visit
+                return True
+        if inside.thread == visit.thread:
+            # In a signal handler, say: the thread would wait for itself.
+            raise RuntimeError("this thread is looking for changes already")
+        return False
 
 
 class Changing(Handle):

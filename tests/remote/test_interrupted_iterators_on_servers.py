@@ -1,0 +1,132 @@
+"""An iterator over changes on a server that a signal handler interrupts, wherever: other threads go on with it."""
+
+import asyncio
+import sys
+import threading
+import time
+
+import pytest
+from helpers import event_loops
+from helpers.machine import SLOWER
+
+import shmvar
+
+LONG = 20 * SLOWER
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupted_at(number, call):
+    """Calls it, and raises at one of the places where a signal handler may run. Returns what was raised, or None.
+
+    These are the beginning of each function, and the end of each call of a compiled one.
+    """
+    left = [number]
+
+    def profile(_frame, event, _argument):
+        if event in ("call", "c_return"):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupt
+
+    sys.setprofile(profile)
+    try:
+        call()
+    except Interrupt as error:
+        return error
+    except shmvar.WaitTimeoutError:
+        return None
+    finally:
+        sys.setprofile(None)
+    return None
+
+
+def in_thread(call):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(LONG)
+    return found
+
+
+@pytest.mark.parametrize("something", [True, False], ids=["with a change", "without a change"])
+def test_another_thread_gets_the_next_change(seg, something):
+    changes = seg.changes(timeout=0)
+    seg["n"] = 0
+    assert next(changes)[0] == "n"
+    # Their tracebacks keep the frames that were interrupted.
+    kept = []
+    for number in range(1, 10_000):
+        if something:
+            seg["before"] = number
+        error = interrupted_at(number, lambda: next(changes))
+        if error is None:
+            break
+        kept.append(error)
+        version = seg.touch("n")
+
+        def told(version=version):
+            end = time.monotonic() + LONG
+            while time.monotonic() < end:
+                try:
+                    if next(changes) == ("n", version):
+                        return True
+                except shmvar.WaitTimeoutError:
+                    pass
+            return False
+
+        assert in_thread(told) == [True], number
+    assert len(kept) > 20
+
+
+def late(changes):
+    try:
+        return next(changes)
+    except shmvar.WaitTimeoutError as error:
+        return error
+
+
+@pytest.mark.parametrize("timeout", [0, 0.3])
+def test_who_is_not_let_in_is_told_that_the_time_is_over(seg, monkeypatch, timeout):
+    changes = seg.changes(timeout=timeout)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def standing_still(_):
+        inside.set()
+        assert go_on.wait(LONG)
+        return None
+
+    monkeypatch.setattr(changes, "_told", standing_still)
+    first = threading.Thread(target=lambda: late(changes), daemon=True)
+    first.start()
+    try:
+        assert inside.wait(LONG)
+        (found,) = in_thread(lambda: late(changes))
+        assert isinstance(found, shmvar.WaitTimeoutError)
+
+        async def task():
+            with pytest.raises(shmvar.WaitTimeoutError):
+                await anext(changes)
+
+        event_loops.run(asyncio.wait_for(task(), LONG))
+    finally:
+        monkeypatch.undo()
+        go_on.set()
+        first.join(LONG)
+    assert not first.is_alive()
+
+
+def test_a_signal_handler_that_looks_within_a_look_is_told_so(seg, monkeypatch):
+    changes = seg.changes(timeout=0)
+
+    def again(_):
+        monkeypatch.undo()
+        next(changes)
+
+    monkeypatch.setattr(changes, "_told", again)
+    with pytest.raises(RuntimeError, match="looking for changes already"):
+        next(changes)
+    seg["n"] = 1
+    assert next(changes)[0] == "n"
