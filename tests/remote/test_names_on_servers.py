@@ -1,4 +1,4 @@
-"""Indexes, and the names of locks and queues, of a segment on a server: the bounds are those of the embedded segment."""
+"""Indexes, and the names of locks and queues, on a server: their bounds are those of the embedded segment."""
 
 import os
 

@@ -79,7 +79,7 @@ class _Step:
         return bool(self.caught_up) and now() >= self.end and heard.is_sure and not heard.has_some()
 
     def is_shut_out(self) -> bool:
-        """Whether the time is over for one that was not let in all the time. Who has none gets a moment to be let in."""
+        """Whether the time is over for one that was not let in all the time. Who has none gets a moment."""
         return now() >= max(self.end, self.began + CATCH_UP)
 
     def pause(self, heard: Heard, entered: bool) -> float:

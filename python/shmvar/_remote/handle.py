@@ -208,7 +208,9 @@ class Handle:
             return (decode(index, kind, body, self._trusted, view),)
         return (decode_apart(index, body, self._trusted, view),)
 
-    def _undecoded(self, index: int | str, record: Record, at_once: bool = False) -> tuple[bytes, _Apart | bytes] | None:
+    def _undecoded(
+        self, index: int | str, record: Record, at_once: bool = False
+    ) -> tuple[bytes, _Apart | bytes] | None:
         """What the value of a record is made of, and how. None: it is a blob that was replaced meanwhile."""
         if record.kind != b"b":
             return record.kind, record.payload

@@ -7,6 +7,7 @@ belongs to one call at a time.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import secrets
@@ -37,6 +38,26 @@ class Slot:
         self.number = 0
 
 
+_SEGMENTS = 1000
+"""Of so many segments, the slots are kept for the handles to come."""
+_left: dict[bytes, list[Slot]] = {}
+
+
+def slots_left(data: bytes) -> list[Slot]:
+    """The slots that handles on the segment with this D have left to later ones of this process.
+
+    A slot comes here only when its last request has its answer. So the next one, of another handle, is for the server
+    what it would be of the same handle, by whatever connection it comes. `append` and `pop` are atomic.
+    """
+    found = _left.get(data)
+    if found is not None:
+        return found
+    # Handles that use a list which is forgotten keep it, and do not share it with later ones.
+    for forgotten in list(_left)[: max(len(_left) - _SEGMENTS + 1, 0)]:
+        _left.pop(forgotten, None)
+    return _left.setdefault(data, [])
+
+
 class Requests:
     """The changes of one handle."""
 
@@ -55,11 +76,19 @@ class Requests:
         self.held = held_of(data)
         # Slots that no call uses. `append` and `pop` are atomic.
         self._slots: list[Slot] = []
+        self._left = slots_left(data)
         _all.add(self)
 
     def __del__(self) -> None:
         # The handle is gone: what was taken through it is let go.
         self.let_go()
+        self.leave_slots()
+
+    def leave_slots(self) -> None:
+        """Leaves the slots to later handles. Those of calls that go on are left when this is collected."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._left.append(self._slots.pop())
 
     def let_go(self) -> None:
         """Leaves what was taken through this handle to the thread that lets it go."""
@@ -73,6 +102,7 @@ class Requests:
     def forget(self) -> None:
         """In a forked child: the slots are the parent's."""
         self._slots = []
+        self._left = slots_left(self.data)
 
     def change(
         self,
@@ -84,7 +114,7 @@ class Requests:
         *,
         guarded: bool = True,
         unrecorded: bytes = b"",
-        slots: list[Slot] | None = None,
+        slots: list[tuple[bytes, int]] | None = None,
     ) -> bytes:
         """Carries out one change and returns the answer of the script, without those that are errors.
 
@@ -92,7 +122,7 @@ class Requests:
             end: when the whole call has to be over, by `link.now`.
             guarded: whether it is refused where the caller has lost a lock that it holds.
             unrecorded: first letters of answers that the script does not record. A copy that may yet arrive is barred.
-            slots: gets the slot of the request, for whoever has to know what became of it.
+            slots: gets the slot and the number of the request, for whoever has to know what became of it.
         """
         # Before the slot is taken: a fork from here on is one within this call.
         waited = link.waited(what, end)
@@ -105,7 +135,8 @@ class Requests:
         slot = self._slot()
         slot.number += 1
         if slots is not None:
-            slots.append(slot)
+            # Not the slot itself, which belongs to another call as soon as this one is answered.
+            slots.append((slot.field, slot.number))
         try:
             answer: bytes = link.script(script, self.keys, (segment, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
@@ -164,9 +195,10 @@ class Requests:
     def _slot(self) -> Slot:
         while True:
             try:
-                slot = self._slots.pop()
+                slot = (self._slots or self._left).pop()
             except IndexError:
-                return Slot()
+                # There is none, or another thread was faster.
+                slot = Slot()
             # A call that was interrupted by a fork may have put the parent's there.
             if slot.made_in == generation():
                 return slot
@@ -193,6 +225,7 @@ _all: weakref.WeakSet[Requests] = weakref.WeakSet()
 
 
 def _forked() -> None:
+    _left.clear()
     for requests in list(_all):
         requests.forget()
 

@@ -126,9 +126,9 @@ def callers() -> tuple[Owner, ...]:
 def bound(call: Callable[..., _T]) -> Callable[..., _T]:
     """A callable that makes `call` in any thread as the task that is running now.
 
-    Only that call knows of it: tasks and threads that begin meanwhile are others. The locks that the task holds now stay
-    those of the call, also where the task is cancelled, and has let them go, before the call has ended: what it then
-    changes is refused.
+    Only that call knows of it: tasks and threads that begin meanwhile are others. The locks that the task holds now
+    stay those of the call, also where the task is cancelled, and has let them go, before the call has ended: what it
+    then changes is refused.
     """
     owner = task()
     acting = (owner, *(other for other in callers() if other is not owner))

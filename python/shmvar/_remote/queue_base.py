@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from shmvar._remote.handle import Handle
     from shmvar._remote.mapping import Mapping
-    from shmvar._remote.numbered import Slot
     from shmvar._remote.queue_items import Item
 
 
@@ -55,7 +54,7 @@ class ServerQueue:
         script = scripts.QUEUE_FREES if frees else scripts.QUEUE
         return self._segment._change(script, (op, self._field, *arguments), f"{what} queue {shown(self._name)}", end)
 
-    def _poll(self, op: bytes, *arguments: bytes, what: str, slots: list[Slot] | None = None) -> bytes:
+    def _poll(self, op: bytes, *arguments: bytes, what: str, slots: list[tuple[bytes, int]] | None = None) -> bytes:
         """A change of the queue that records nothing where it changes nothing."""
         segment = self._segment
         segment._writable()

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from shmvar._remote.numbered import Requests, Slot
+    from shmvar._remote.numbered import Requests
     from shmvar._remote.queue_base import ServerQueue
 
 _PATIENCE = 2.0
@@ -72,7 +72,7 @@ class Hold:
         queue, presence = self.queue, self.presence
         drop_forgotten(self._requests)
         self.token = b""
-        slots: list[Slot] = []
+        slots: list[tuple[bytes, int]] = []
         sent = now()
         try:
             presence.begin(self)
@@ -181,9 +181,9 @@ class _Ending:
 class _Undo(_Ending):
     """Gives back what a take may have taken, and bars the copies of its request that are still on their way."""
 
-    def __init__(self, hold: Hold, slot: Slot) -> None:
+    def __init__(self, hold: Hold, slot: tuple[bytes, int]) -> None:
         super().__init__(hold, True)
-        self.slot = slot.field, slot.number
+        self.slot = slot
 
     def carry_out(self, end: float) -> None:
         hold = self.hold

@@ -73,7 +73,7 @@ class Silence:
         return now() - self._since >= self._queue.segment._open.server.timeout
 
     def ask(self) -> None:
-        """Raises SegmentUnavailableError where the server does not answer. Then nothing was tried that may be undone."""
+        """Raises SegmentUnavailableError where the server does not answer. It changes nothing."""
         # The listener has tried to connect all the time: a try or two are left.
         self._queue._look(now() + self._queue.segment._open.attempt)
         self._since = now()

@@ -325,6 +325,7 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
         self._give_back_all()
         self._link = self._near = None
         self._let_go()
+        self._requests.leave_slots()
 
     def destroy(self) -> None:
         """Destroy the segment, if its key still stands for this very segment.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._remote.handle import Handle
-    from shmvar._remote.numbered import Slot
     from shmvar._remote.owners import Owner
 
 _POLL, _POLL_DYING = 0.1, 0.05
@@ -35,7 +34,7 @@ class Taking:
         self.hold = Hold(owner, field, presence, id(self._requests))
         self.pause = _POLL
         """Seconds until the next try, at most."""
-        self._slots: list[Slot] = []
+        self._slots: list[tuple[bytes, int]] = []
         # Whether the lock may be ours, though nobody has said so.
         self._unsure = False
 
@@ -105,7 +104,7 @@ class Taking:
         hold = self.hold
         self._requests.held.drop(hold)
         if self._unsure and self._slots:
-            hold.presence.undone(hold, self._slots[0].field, self._slots[0].number)
+            hold.presence.undone(hold, *self._slots[0])
         else:
             hold.presence.end(hold)
 
