@@ -162,3 +162,22 @@ def test_it_is_raised_as_it_is_while_a_connection_is_made(seg, monkeypatch, kind
         with pytest.raises(kind, match="the caller's own"):
             seg.get("n")
     assert seg["n"] == 1
+
+
+# --- reading a refusal
+
+
+def test_it_is_raised_as_it_is_while_a_refusal_is_read(server, seg, monkeypatch, deadline):
+    seg["n"] = 1
+    server.call("SCRIPT", "FLUSH")
+    (connection,) = seg._open._idle
+    with monkeypatch.context() as patched:
+        patched.setattr(type(connection._parser), "parse_error", lambda *_: deadline())
+        # A new one takes the function when it is made.
+        seg._open.close()
+        try:
+            with pytest.raises(Deadline):
+                seg["n"] = 2
+        finally:
+            seg._open.close()
+    assert seg["n"] == 1

@@ -26,6 +26,7 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
+from shmvar._remote.callers import callers_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ class _Refusals:
     def __call__(self, text: str) -> Exception:
         try:
             error: Exception = self._parse(text)
-        except Exception:
+        except Exception as raised:
+            if callers_own(raised) is not None:
+                # Of a signal handler.
+                raise
             # A redirection that names no server.
             error = exceptions.InvalidResponse(text[:200])
         return error
