@@ -257,6 +257,15 @@ def test_holders_are_plain_values():
     assert point != PhpObject("Point", {"x": 1})
     for again in (copy.deepcopy(point), pickle.loads(pickle.dumps(point))):
         assert again == point and again is not point
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        point.properties["me"] = [point]
+        for holder in (point, PhpEnum("Suit", "H"), PhpCustom("Old", b"x")):
+            again = pickle.loads(pickle.dumps(holder, protocol))
+            assert type(again) is type(holder) and again is not holder
+            if holder is point:
+                assert again["me"][0] is again and again["x"] == 1 and list(again.properties) == list(point.properties)
+            else:
+                assert again == holder
     assert "Point" in repr(point) and "x" in repr(point)
     assert {PhpEnum("Suit", "H"): 1}[PhpEnum("Suit", "H")] == 1 and PhpEnum("Suit", "H") != PhpEnum("Suit", "S")
     with pytest.raises(AttributeError):

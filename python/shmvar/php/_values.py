@@ -5,8 +5,9 @@ They only hold what PHP wrote. No class of the program is looked up by a name fr
 
 from __future__ import annotations
 
+from operator import index
 from reprlib import recursive_repr
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsIndex
 
 # The extension makes these objects without a call: it sets the attributes and nothing else.
 
@@ -73,6 +74,10 @@ class PhpObject:
             return NotImplemented
         return self is other or (self.class_name == other.class_name and self.properties == other.properties)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        # The protocols 0 and 1 do not know slots. What is made for 2 they write as well.
+        return super().__reduce_ex__(max(index(protocol), 2))
+
     @recursive_repr("PhpObject(...)")
     def __repr__(self) -> str:
         return f"PhpObject({self.class_name!r}, {self.properties!r})"
@@ -121,7 +126,17 @@ class PhpEnum(_Frozen):
 
 
 class PhpCustom(_Frozen):
-    """An object of a class that serializes itself (PHP's old interface `Serializable`): bytes that only it can read."""
+    """An object of a class that serializes itself (PHP's old interface `Serializable`): bytes that only it can read.
+
+    Such a class mostly calls `serialize` for what it holds. PHP then counts these values among those of the whole text,
+    by whose numbers it finds an object again that is there twice. How many they are is known to the class alone, so
+    behind a PhpCustom no number is certain: `dumps` refuses a second place for an object that stands behind one, and
+    `loads` refuses a text that has such a place. What stands before the first PhpCustom, and the PhpCustom itself, may
+    be there twice.
+
+    `data` may have such numbers, too (`r:2;`, `R:3;`): they count from the beginning of the text that it came in. Such
+    data go back to the same place, behind the same values, or mean something else.
+    """
 
     __slots__ = ("__weakref__", "class_name", "data")
     __match_args__ = ("class_name", "data")

@@ -52,6 +52,14 @@ pub enum Why {
         /// How many values precede it.
         values: u64,
     },
+    /// A reference to a value behind an object that serializes itself. What is inside of such an object takes numbers,
+    /// and only its class knows how many.
+    BehindCustom {
+        /// The number in the reference.
+        number: u64,
+        /// The number of the first such object.
+        custom: u64,
+    },
     /// A reference by `r` to what is no object.
     NoObject {
         /// The number in the reference.
@@ -107,6 +115,13 @@ impl fmt::Display for Why {
             Why::NoSuchValue { number, values } => {
                 write!(to, "refers to value {number}, but only {values} values precede it")
             }
+            Why::BehindCustom { number, custom } => write!(
+                to,
+                "refers to value {number}, but value {custom} is an object that serializes itself (C:), and only its \
+                 class in PHP knows how many numbers the values inside of it take. Remedy: store the objects and \
+                 references that occur twice before it, or each in a text of its own; a class with __serialize() is \
+                 written with all its values"
+            ),
             Why::NoObject { number } => write!(to, "refers by 'r' to value {number}, which is no object"),
             Why::Trailing { left } => write!(to, "the value ends here, but {left} more bytes follow"),
             Why::Limit { what, limit, argument } => {

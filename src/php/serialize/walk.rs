@@ -53,6 +53,9 @@ pub fn walk<V: Visitor>(
     let mut scanner = Scanner::new(text);
     // The numbers of values: each has one but those with `R`. All that precede have been begun.
     let (mut values, mut numbered) = (0_u64, 0_u64);
+    // The number of the first object that serializes itself. The values inside of it take numbers, too, so that the
+    // numbers behind it are not known here.
+    let mut custom = u64::MAX;
     loop {
         let offset = scanner.offset();
         let token = scanner.value()?;
@@ -63,6 +66,9 @@ pub fn walk<V: Visitor>(
         match token {
             Token::Scalar(scalar) => {
                 numbered += 1;
+                if matches!(scalar, Scalar::Custom { .. }) {
+                    custom = custom.min(numbered);
+                }
                 visitor.scalar(scalar, offset)?;
             }
             Token::Container(container) => {
@@ -79,6 +85,10 @@ pub fn walk<V: Visitor>(
                 frames.push(Frame { open, left: container.count, is_array: container.class.is_none() });
             }
             Token::Reference(reference) => {
+                if reference.number > custom {
+                    let why = Why::BehindCustom { number: reference.number, custom };
+                    return Err(Damage { offset, why }.into());
+                }
                 if reference.number == 0 || reference.number > numbered {
                     let why = Why::NoSuchValue { number: reference.number, values: numbered };
                     return Err(Damage { offset, why }.into());

@@ -25,7 +25,8 @@ pub(super) fn write(value: &Bound<'_, PyAny>, options: &DumpOptions, writer: &mu
     let py = value.py();
     let classes = classes(py)?;
     let open = OpenContainers::default();
-    let mut walk = Walk { py, writer, options, classes, open, numbers: 0, objects: HashMap::new(), held: Vec::new() };
+    let (numbers, custom, objects, held) = (0, u64::MAX, HashMap::new(), Vec::new());
+    let mut walk = Walk { py, writer, options, classes, open, numbers, custom, objects, held };
     let stop = match walk.run(value) {
         Ok(()) => return Ok(()),
         Err(stop) => stop,
@@ -43,6 +44,12 @@ pub(super) fn write(value: &Bound<'_, PyAny>, options: &DumpOptions, writer: &mu
     }
 }
 
+/// Why an object that was written behind a `PhpCustom` is not written again.
+const BEHIND_CUSTOM: &str = "this object stands in the value before, behind a PhpCustom: PHP finds it again by its \
+    number, and only the class of the PhpCustom knows how many numbers are taken inside of it. Remedy: let the object \
+    stand before the first PhpCustom, too; or put a copy.deepcopy of it here, which is another object in PHP; or \
+    store both in variables of their own";
+
 struct Walk<'a, 'py> {
     py: Python<'py>,
     writer: &'a mut Writer,
@@ -51,6 +58,9 @@ struct Walk<'a, 'py> {
     open: OpenContainers<'py>,
     /// How many values were written: each has a number.
     numbers: u64,
+    /// The number of the first `PhpCustom`. The values inside of it may take numbers in PHP, so that those behind it
+    /// are not known here.
+    custom: u64,
     /// The numbers of objects, by address. `held` keeps them alive.
     objects: HashMap<usize, u64>,
     held: Vec<Bound<'py, PyAny>>,
@@ -234,6 +244,9 @@ impl<'py> Walk<'_, 'py> {
     /// Writes a reference to an object that was written before. Returns whether it was.
     fn again(&mut self, object: &Bound<'py, PyAny>) -> Result<bool, Stop> {
         if let Some(number) = self.objects.get(&object.as_ptr().addr()) {
+            if *number > self.custom {
+                return Err(Stop::Refused(BEHIND_CUSTOM.into()));
+            }
             self.writer.same_object(*number)?;
             return Ok(true);
         }
@@ -291,6 +304,7 @@ impl<'py> Walk<'_, 'py> {
         Ok(self.writer.enum_case(&class, &case)?)
     }
 
+    /// Writes an object that serializes itself.
     fn custom(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
         if self.again(object)? {
             return Ok(());
@@ -303,6 +317,7 @@ impl<'py> Walk<'_, 'py> {
             _ => {
                 // SAFETY: it is a `bytes`, and held.
                 let data = unsafe { bytes_of(data.as_ptr()) };
+                self.custom = self.custom.min(self.numbers);
                 Ok(self.writer.custom(&class, data)?)
             }
         }

@@ -108,13 +108,17 @@ fn damaged(segment: &PySegment, py: Python<'_>, index: i64, offset: u64, error: 
         LoadError::Damage(damage) => *damage,
         LoadError::Raised(_) => return error.into_py(py),
     };
-    let remedy = match damage.why {
-        Why::Limit { .. } => Some(format!("loads(segment.raw({index}), max_values=None, max_memory=None) reads it")),
-        Why::SlowKeys => Some(format!("raw({index}) returns the text")),
+    let sound = match damage.why {
+        Why::Limit { .. } => Some((
+            "the text of its value asks for too much",
+            format!("loads(segment.raw({index}), max_depth=None, max_values=None, max_memory=None) reads it"),
+        )),
+        Why::SlowKeys => Some(("the text of its value asks for too much", format!("raw({index}) returns the text"))),
+        Why::BehindCustom { .. } => Some(("PHP alone can read its value", format!("raw({index}) returns the text"))),
         _ => None,
     };
-    if let Some(remedy) = remedy {
-        let text = format!("the text of its value asks for too much: {}; {remedy}", damage.why);
+    if let Some((what, remedy)) = sound {
+        let text = format!("{what}: {}; {remedy}", damage.why);
         return loads::unserialize_error(py, &segment.named_at(index, &text), damage.offset);
     }
     let text = format!(
