@@ -211,7 +211,18 @@ impl<'py> Walk<'_, 'py> {
         let items = self.items(object, kind)?;
         let open = Open::new(items, kind, address);
         self.writer.array(open.count)?;
-        self.open.push(open)
+        self.enter(open, object)
+    }
+
+    /// Goes into a container whose beginning is written.
+    fn enter(&mut self, open: Open<'py>, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
+        let items = open.kind == Kind::Items;
+        self.open.push(open)?;
+        // `items()` of a class of its own may have a key twice.
+        if items && !object.get_type().getattr("items")?.is(&self.py.get_type::<PyDict>().getattr("items")?) {
+            self.compare_keys()?;
+        }
+        Ok(())
     }
 
     /// What the items of a container are taken from.
@@ -292,7 +303,7 @@ impl<'py> Walk<'_, 'py> {
         let mut open = Open::new(items, kind, properties.as_ptr().addr());
         open.is_object = true;
         self.writer.object(&class, open.count)?;
-        self.open.push(open)
+        self.enter(open, &properties)
     }
 
     fn enum_case(&mut self, object: &Bound<'py, PyAny>) -> Result<(), Stop> {
