@@ -596,7 +596,7 @@ class Shmop:
     def close(self) -> None:
         """Close the handle. The segment stays. A second call does nothing."""
 
-def dumps(value: Any, *, max_depth: int = 4096, max_size: int | None = None) -> bytes:
+def dumps(value: Any, *, max_depth: int | None = 4096, max_size: int | None = None) -> bytes:
     """The text that PHP's `serialize` makes of a value.
 
     None, bool, int, float, str, bytes, bytearray and memoryview (all four are strings in PHP, a str in UTF-8), list and
@@ -604,17 +604,19 @@ def dumps(value: Any, *, max_depth: int = 4096, max_size: int | None = None) -> 
     they derive from; ints and floats of numpy and whatever else has `__index__`. A str with surrogates that
     `errors="surrogateescape"` made of bytes is written as these bytes.
 
-    The same PhpObject twice is the same object twice in PHP. The same list or dict twice is two arrays: PHP's arrays
-    are values.
+    The same PhpObject, PhpEnum or PhpCustom twice is the same object twice in PHP. The same list or dict twice is two
+    arrays: PHP's arrays are values.
 
     Args:
         value: what to write.
-        max_depth: how many containers may be inside each other. PHP reads 4096.
+        max_depth: how many containers may be inside each other. PHP reads 4096. None: no limit.
         max_size: how many bytes the text may have; None is 1 GiB.
 
     Raises:
         SerializeError: PHP does not have it, or would not give it back: an int beyond 64 bits, a str key that PHP takes
-            for an int ("5"), a set, a list that contains itself. `place` says where in the value it is.
+            for an int ("5"), a set, a list that contains itself, an object that is there twice and first stands
+            behind a PhpCustom. `place` says where in the value it is.
+        ValueError: a limit is below 0.
     """
 
 def loads(
@@ -622,7 +624,7 @@ def loads(
     *,
     strings: Literal["auto", "bytes"] = "auto",
     arrays: Literal["auto", "dict"] = "auto",
-    max_depth: int = 4096,
+    max_depth: int | None = 4096,
     max_values: int | None = 10_000_000,
     max_memory: int | None = 1 << 30,
 ) -> Any:
@@ -638,13 +640,15 @@ def loads(
             Names of classes and properties are str in any case.
         arrays: "auto" makes a list of an array with the keys 0, 1, 2 ... in this order (an empty one, too), and a dict
             of any other; "dict" makes a dict of every array.
-        max_depth: how many arrays and objects may be inside each other.
+        max_depth: how many arrays and objects may be inside each other. None: no limit.
         max_values: how many values the text may have. None: no limit.
         max_memory: how many bytes the values may take, by estimate. None: no limit.
 
     Raises:
-        UnserializeError: the text is damaged, something follows the value, an int is beyond 64 bits, or a limit is
-            exceeded. `offset` says where.
+        UnserializeError: the text is damaged, something follows the value, an int is beyond 64 bits, a limit is
+            exceeded, or an object that stands behind a PhpCustom is there twice (`PhpCustom` says why). `offset` says
+            where.
+        ValueError: a limit is below 0.
     """
 
 def attach(

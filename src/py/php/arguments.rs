@@ -26,6 +26,42 @@ pub fn int(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
     Err(errors::builtin::<PyTypeError>(format!("{what} must be an int, not {}", class_of(object))))
 }
 
+/// The most that there may be of something: an argument as it was given, so that it is refused by its name and without
+/// the note that is added to an error of its conversion.
+pub enum Limit<'py> {
+    /// It was not given.
+    Usual(u64),
+    /// It was.
+    Given(Bound<'py, PyAny>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Limit<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Limit::Given(object.to_owned()))
+    }
+}
+
+impl Limit<'_> {
+    /// The number of the argument `name`; `none` for `None`. One beyond 64 bits is as good as the greatest.
+    pub fn number(&self, name: &str, none: u64) -> PyResult<u64> {
+        let object = match self {
+            Limit::Usual(number) => return Ok(*number),
+            Limit::Given(object) if object.is_none() => return Ok(none),
+            Limit::Given(object) => object,
+        };
+        match int(object, name)? {
+            Some(number @ 0..) => Ok(number as u64),
+            None if object.gt(0)? => Ok(u64::MAX),
+            _ => Err(errors::builtin::<PyValueError>(format!(
+                "{name} must be at least 0, or None, not {}",
+                shown(object)
+            ))),
+        }
+    }
+}
+
 /// A key of something that `what` names: a number of 32 bits, signed or not.
 pub fn key(object: &Bound<'_, PyAny>, what: &str) -> PyResult<i32> {
     match int(object, "a key")? {

@@ -11,6 +11,11 @@ pub struct DumpOptions {
 
 impl Default for DumpOptions {
     fn default() -> Self {
-        DumpOptions { max_depth: 4096, max_size: 1 << 30 }
+        DumpOptions { max_depth: 4096, max_size: DumpOptions::MOST }
     }
+}
+
+impl DumpOptions {
+    /// So many bytes a text may have unless somebody asks for something else.
+    pub const MOST: usize = 1 << 30;
 }

@@ -4,6 +4,7 @@ use super::options::{LoadOptions, arrays_are_dicts, strings_are_bytes};
 use super::value::value;
 use crate::php::serialize::Limits;
 use crate::py::errors;
+use crate::py::php::arguments::Limit;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -13,7 +14,8 @@ use pyo3::types::{PyBytes, PyString};
 #[pyfunction]
 #[pyo3(
     signature = (
-        data, *, strings=None, arrays=None, max_depth=4096, max_values=Some(10_000_000), max_memory=Some(1 << 30)
+        data, *, strings=None, arrays=None, max_depth=Limit::Usual(4096), max_values=Limit::Usual(10_000_000),
+        max_memory=Limit::Usual(1 << 30)
     ),
     text_signature = "(data, *, strings='auto', arrays='auto', max_depth=4096, max_values=10000000, \
         max_memory=1073741824)"
@@ -22,16 +24,19 @@ pub fn loads(
     data: &Bound<'_, PyAny>,
     strings: Option<&Bound<'_, PyAny>>,
     arrays: Option<&Bound<'_, PyAny>>,
-    max_depth: usize,
-    max_values: Option<u64>,
-    max_memory: Option<u64>,
+    max_depth: Limit<'_>,
+    max_values: Limit<'_>,
+    max_memory: Limit<'_>,
 ) -> PyResult<Py<PyAny>> {
     let py = data.py();
     let options = LoadOptions {
         bytes: strings.map(strings_are_bytes).transpose()?.unwrap_or(false),
         dicts: arrays.map(arrays_are_dicts).transpose()?.unwrap_or(false),
-        limits: Limits { depth: max_depth, values: max_values.unwrap_or(u64::MAX) },
-        max_memory: max_memory.unwrap_or(u64::MAX),
+        limits: Limits {
+            depth: max_depth.number("max_depth", u64::MAX)? as usize,
+            values: max_values.number("max_values", u64::MAX)?,
+        },
+        max_memory: max_memory.number("max_memory", u64::MAX)?,
     };
     if let Ok(bytes) = data.cast::<PyBytes>() {
         return value(py, bytes.as_bytes(), &options).map_err(|error| error.into_py(py));
