@@ -7,6 +7,7 @@ were there when it began, and skips a variable that has vanished since.
 from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
+from operator import index as as_int
 
 from shmvar._core import _look
 
@@ -19,10 +20,25 @@ if TYPE_CHECKING:
 _MISSING = object()
 
 
+def _is_index(key: object) -> bool:
+    """Whether it is an index: a text that is not too long, an int, or what stands for one, of 64 bits. What is none is
+    in no segment.
+    """
+    if isinstance(key, str):
+        try:
+            return len(key.encode()) <= 1024
+        except UnicodeEncodeError:
+            return False
+    return hasattr(type(key), "__index__") and -(2**63) <= as_int(key) < 2**63  # type: ignore[arg-type]
+
+
 class SegmentKeys(KeysView[int | str]):
     """The indexes. Each iteration walks over those that were there when it began."""
 
     __slots__ = ()
+
+    def __contains__(self, index: object) -> bool:
+        return _is_index(index) and super().__contains__(index)
 
 
 class SegmentKeysWithPrefix(KeysView["Any"]):
@@ -40,7 +56,7 @@ class SegmentKeysWithPrefix(KeysView["Any"]):
         return (index for index in self._mapping if isinstance(index, str) and index.startswith(prefix))
 
     def __contains__(self, index: object) -> bool:
-        return isinstance(index, str) and index.startswith(self._prefix) and index in self._mapping
+        return isinstance(index, str) and index.startswith(self._prefix) and _is_index(index) and index in self._mapping
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -61,6 +77,9 @@ class SegmentItems(ItemsView[int | str, "Any"]):
             value = _look(segment, index, _MISSING)
             if value is not _MISSING:
                 yield index, value
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and _is_index(item[0]) and super().__contains__(item)
 
 
 class SegmentValues(ValuesView["Any"]):

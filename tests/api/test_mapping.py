@@ -86,6 +86,23 @@ def test_keys_values_and_items_are_views_as_a_dict_has_them(full):
     assert "later" in keys and len(keys) == len(ITEMS) + 1
 
 
+@pytest.mark.parametrize("other", [1.5, None, (1,), [], b"x", 2**63, -(2**63) - 1, "x" * 1025, "\udc00"], ids=repr)
+def test_views_say_that_what_is_no_index_is_not_in_them(full, other):
+    keys, items = full.keys(), full.items()
+    assert other not in keys and (other, 1) not in items and other not in full.keys("")
+    assert keys.isdisjoint([other])
+    with pytest.raises((TypeError, OverflowError, UnicodeEncodeError)):
+        assert other not in full
+    if not isinstance(other, list):
+        known = next(iter(full))
+        assert keys & {other, known} == {known} and {other, known} - keys == {other} and keys != {other}
+
+
+def test_items_that_are_no_pairs_are_not_in_a_view(full):
+    for wrong in (5, (), (1,), (1, 2, 3), "ab", [next(iter(full)), next(iter(full.values()))]):
+        assert wrong not in full.items()
+
+
 def test_items_and_values_pass_over_what_vanishes_meanwhile(full):
     items = iter(full.items())
     first = next(items)

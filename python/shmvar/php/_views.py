@@ -7,6 +7,7 @@ were there when it began, and skips a variable that has vanished since.
 from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
+from operator import index as as_int
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than this package
 if TYPE_CHECKING:
@@ -17,10 +18,18 @@ if TYPE_CHECKING:
 _MISSING = object()
 
 
+def _is_index(key: object) -> bool:
+    """Whether it is an index: an int, or what stands for one, of 64 bits. What is none is in no segment."""
+    return hasattr(type(key), "__index__") and -(2**63) <= as_int(key) < 2**63  # type: ignore[arg-type]
+
+
 class SegmentKeys(KeysView[int]):
     """The indexes. Each iteration walks over those that were there when it began."""
 
     __slots__ = ()
+
+    def __contains__(self, index: object) -> bool:
+        return _is_index(index) and super().__contains__(index)
 
 
 class SegmentItems(ItemsView[int, "Any"]):
@@ -35,6 +44,9 @@ class SegmentItems(ItemsView[int, "Any"]):
             value = segment.get(index, _MISSING)
             if value is not _MISSING:
                 yield index, value
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and _is_index(item[0]) and super().__contains__(item)
 
 
 class SegmentValues(ValuesView["Any"]):
