@@ -125,3 +125,7 @@ def test_either_side_of_shared_memory_sends(program, php_key, sender, receiver):
     assert "Not enough shared memory" in run(program("shared_memory.php", "send", 3, "x" * 2000), 1)
     assert run(program(receiver, "delete")) == "Shared memory segment content deleted.\n"
     assert not [kind for kind, _, _ in system_v.objects({php_key}) if kind == "shm"]
+    # What stays is named at the head of both programs.
+    assert [kind for kind, _, _ in system_v.objects({php_key})] == ["sem"]
+    for name in SIDES:
+        assert re.search(r"delete +the whole segment; its semaphore stays", (EXAMPLES / name).read_text())

@@ -94,6 +94,11 @@ def test_the_functions_do_what_those_of_php_do(php_key, in_php):
             php.shmop_size(wrong)
 
 
+def test_a_str_of_surrogateescape_is_written_as_the_bytes_that_it_stands_for(raw):
+    assert raw.write("é\udcff", 5) == 3 and raw.read(5, 3) == b"\xc3\xa9\xff"
+    assert b"\xff" in php.dumps("\udcff")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
@@ -102,7 +107,11 @@ def test_the_functions_do_what_those_of_php_do(php_key, in_php):
         (lambda s: s.write(b"", 101), ValueError, "0 bytes at offset 101"),
         (lambda s: s.write(b"1", 2**63 - 1), ValueError, "at offset 9223372036854775807"),
         (lambda s: s.write(b"1", -1), ValueError, "offset must be at least 0, not -1"),
-        (lambda s: s.write(b"1", 2**64), ValueError, "offset must be at least 0"),
+        (lambda s: s.write(b"1", 2**64), ValueError, r"offset must be at most 2\*\*63 - 1, not 18446744073709551616"),
+        (lambda s: s.write(b"1", -(2**64)), ValueError, "offset must be at least 0, not -18446744073709551616"),
+        (lambda s: s.write("\ud800"), ValueError, "data: the str has a lone surrogate at index 0.*surrogatepass"),
+        (lambda s: s.read(2**63), ValueError, r"offset must be at most 2\*\*63 - 1, not 9223372036854775808"),
+        (lambda s: php.shmop_read(s, 1, 2**64), ValueError, r"size must be at most 2\*\*63 - 1"),
         (lambda s: s.write(5), TypeError, "must be bytes"),
         (lambda s: s.write([1]), TypeError, "must be bytes"),
         (lambda s: s.read(101), ValueError, "at offset 101"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from operator import index
+
 from shmvar.php._native import MessageQueue, msg_queue_exists
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than this package
@@ -46,6 +49,13 @@ def msg_get_queue(key: SupportsIndex, permissions: SupportsIndex = 0o666) -> Mes
     return MessageQueue(key, permissions)
 
 
+def _digits(number: float) -> str:
+    """What PHP's `%F` makes of a float: it has no sign of infinity and of zero."""
+    if not isfinite(number):
+        return "nan" if number != number else "inf"
+    return f"{number or 0.0:.6f}"
+
+
 def msg_send(
     queue: MessageQueue, message_type: SupportsIndex, message: Any, serialize: bool = True, blocking: bool = True
 ) -> Literal[True]:
@@ -55,7 +65,8 @@ def msg_send(
         queue: where to.
         message_type: a number above 0.
         message: any value that `dumps` takes. Without `serialize` it is bytes, something like bytes, a `str` (in
-            UTF-8), or an int or a bool, of which PHP makes digits.
+            UTF-8), or an int, a bool or a float, of which PHP makes digits: of a float six behind the point, and
+            "inf" or "nan" of what has none.
         serialize: whether PHP is to `unserialize` it.
         blocking: whether to wait while the queue is full.
 
@@ -66,11 +77,17 @@ def msg_send(
     """
     if not serialize and isinstance(message, int):
         message = str(int(message))
+    elif not serialize and isinstance(message, float):
+        message = _digits(message)
     if blocking:
         MessageQueue.send(queue, message, message_type, serialize=serialize)
     else:
         MessageQueue._send_now(queue, message, message_type, serialize)
     return True
+
+
+def _is_at_most_0(number: SupportsIndex) -> bool:
+    return hasattr(type(number), "__index__") and index(number) <= 0
 
 
 def msg_receive(
@@ -87,8 +104,8 @@ def msg_receive(
         desired_message_type: 0 takes any; a number above 0 this type; a number below 0 the lowest type up to it.
         max_message_size: how many bytes the message may have, as it is in the queue.
         unserialize: whether to return a value, or the bytes.
-        flags: `MSG_IPC_NOWAIT` does not wait, `MSG_EXCEPT` takes any type but the given one, `MSG_NOERROR` cuts off
-            what is longer than `max_message_size`.
+        flags: `MSG_IPC_NOWAIT` does not wait, `MSG_EXCEPT` takes any type but the given one (and counts for nothing
+            where that is 0 or below), `MSG_NOERROR` cuts off what is longer than `max_message_size`.
 
     Returns:
         The type and the message. None, where PHP returns false: there is none, and `MSG_IPC_NOWAIT` is set.
@@ -106,7 +123,8 @@ def msg_receive(
         max_size=max_message_size,
         unserialize=unserialize,
         timeout=0 if flags & MSG_IPC_NOWAIT else None,
-        except_=bool(flags & MSG_EXCEPT),
+        # The kernel looks at it only where a type above 0 is asked for. What is no int is refused by `receive`.
+        except_=bool(flags & MSG_EXCEPT) and not _is_at_most_0(desired_message_type),
         truncate=bool(flags & MSG_NOERROR),
     )
 

@@ -4,7 +4,7 @@ use crate::fallible;
 use crate::py::create;
 use crate::py::errors;
 use crate::py::php::arguments;
-use crate::py::php::dumps::{DumpOptions, with_text};
+use crate::py::php::dumps::{DumpOptions, with_str, with_text};
 use crate::py::php::loads::{self, LoadError, LoadOptions};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
@@ -23,13 +23,14 @@ pub fn with_bytes<T>(
     own_bytes(message, "a message that is not serialized", act)
 }
 
-/// Calls `act` with an object's own bytes: those of a bytes-like object, or a `str` in UTF-8. `what` names it.
+/// Calls `act` with an object's own bytes: those of a bytes-like object, or of a `str`, as `dumps` has them: UTF-8, and
+/// surrogates that `surrogateescape` has made of bytes are these bytes again. `what` names it.
 pub fn own_bytes<T>(object: &Bound<'_, PyAny>, what: &str, act: impl FnOnce(&[u8]) -> PyResult<T>) -> PyResult<T> {
     if let Ok(bytes) = object.cast::<PyBytes>() {
         return act(bytes.as_bytes());
     }
     if let Ok(text) = object.cast::<PyString>() {
-        return act(text.to_str()?.as_bytes());
+        return with_str(text, what, act);
     }
     let Ok(buffer) = PyBuffer::<u8>::get(object) else {
         let text = format!("{what} must be bytes, something like bytes or a str, not {}", arguments::class_of(object));

@@ -21,6 +21,10 @@ fn bytes(object: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<u64> {
     let Some(object) = object else { return Ok(0) };
     match arguments::int(object, name)? {
         Some(number @ 0..) => Ok(number as u64),
+        None if object.gt(0)? => Err(errors::builtin::<PyValueError>(format!(
+            "{name} must be at most 2**63 - 1, not {}",
+            arguments::shown(object)
+        ))),
         _ => {
             Err(errors::builtin::<PyValueError>(format!("{name} must be at least 0, not {}", arguments::shown(object))))
         }

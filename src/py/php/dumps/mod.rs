@@ -31,4 +31,5 @@ mod text;
 mod walk;
 
 pub use options::DumpOptions;
+pub use strings::with_str;
 pub use text::with_text;

@@ -1,10 +1,12 @@
 //! The bytes of `str`, `bytes`, `bytearray` and `memoryview`.
 
 use super::stop::Stop;
-use crate::py::create::new_reference;
+use crate::py::create::{self, new_reference};
+use crate::py::errors;
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 
 /// The bytes of a `str` in UTF-8. `None` if it has lone surrogates.
 ///
@@ -42,6 +44,20 @@ pub(super) fn escaped<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyBy
              value.encode('utf-8', 'surrogatepass')"
         ))
     })
+}
+
+/// Calls `act` with the bytes of a `str` that is no part of a value. `what` names it in the error.
+pub fn with_str<T>(text: &Bound<'_, PyString>, what: &str, act: impl FnOnce(&[u8]) -> PyResult<T>) -> PyResult<T> {
+    // SAFETY: it is a `str`, which is borrowed for as long.
+    if let Some(bytes) = unsafe { utf8(text.as_ptr()) } {
+        return act(bytes);
+    }
+    match escaped(text.as_any()) {
+        Ok(bytes) => act(bytes.as_bytes()),
+        Err(Stop::Refused(why)) => Err(errors::builtin::<PyValueError>(format!("{what}: {why}"))),
+        Err(Stop::Raised(error)) => Err(error),
+        Err(_) => Err(create::no_memory()),
+    }
 }
 
 /// The bytes of a `bytes`.
