@@ -186,3 +186,11 @@ def test_a_load_that_fails_at_once_leaves_no_new_segment(seg, key, new_key, tmp_
     assert cli.main(["dump", key, file]) == 0
     assert cli.main(["load", other, file, "--size", "1000"]) == 1
     assert not shmvar.exists(other)
+
+
+@pytest.mark.parametrize("word", ["1e400", "[-1e999]", '{"a": 1e309}'])
+def test_a_number_of_json_beyond_a_float_is_not_stored_as_infinity(seg, key, capsys, word):
+    assert cli.main(["put", key, "i", word, "--json"]) == 2
+    assert "is beyond the largest float" in capsys.readouterr().err and len(seg) == 0
+    assert cli.main(["put", key, "i", "[1e308, -0.0, 5]", "--json"]) == 0
+    assert repr(seg["i"]) == "[1e+308, -0.0, 5]"

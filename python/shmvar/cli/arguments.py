@@ -93,11 +93,17 @@ def json_value(text: str) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"JSON has no {constant}")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if number in (float("inf"), float("-inf")):
+            raise ValueError(f"{digits} is beyond the largest float")
+        return number
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except ValueError as error:
         wrong = isinstance(error, json.JSONDecodeError) or str(error).startswith("JSON ")
-        what = "is not JSON" if wrong else "is JSON that Python does not read"  # a number of too many digits
+        what = "is not JSON" if wrong else "is JSON that Python does not read"  # too many digits, or too large
         raise ValueError(f"VALUE {what}: {error}") from None
     except RecursionError:
         raise ValueError("VALUE is JSON that is nested too deeply") from None
