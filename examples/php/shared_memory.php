@@ -4,7 +4,7 @@
 //     php examples/php/shared_memory.php send 1 "Hello, world"
 //     php examples/php/shared_memory.php get 1
 //     php examples/php/shared_memory.php delete 1        one variable
-//     php examples/php/shared_memory.php delete          the whole segment
+//     php examples/php/shared_memory.php delete          the whole segment; its semaphore stays, for others may be waiting
 
 const KEY = 987654;
 const SIZE = 1024;

@@ -3,7 +3,7 @@
 python examples/php/shared_memory.py send 1 "Hello, world"
 python examples/php/shared_memory.py get 1
 python examples/php/shared_memory.py delete 1        one variable
-python examples/php/shared_memory.py delete          the whole segment
+python examples/php/shared_memory.py delete          the whole segment; its semaphore stays, for others may be waiting
 """
 
 import sys
