@@ -61,9 +61,10 @@ def slots_left(data: bytes) -> list[Slot]:
 class Requests:
     """The changes of one handle."""
 
+    # Of one whose destructor runs before `__init__` came so far: it holds nothing.
     held = Held()
-    """The locks of the segment that this process holds. None, for a destructor that runs before `__init__` came so far.
-    """
+    _slots: list[Slot] = []  # noqa: RUF012
+    _left: list[Slot] = []  # noqa: RUF012
 
     def __init__(self, name: str, prefix: bytes, segment: bytes) -> None:
         self.name = name
@@ -75,7 +76,7 @@ class Requests:
         self.keys = (prefix, data + b"v", data + b"x", data + b"b")
         self.held = held_of(data)
         # Slots that no call uses. `append` and `pop` are atomic.
-        self._slots: list[Slot] = []
+        self._slots = []
         self._left = slots_left(data)
         _all.add(self)
 
