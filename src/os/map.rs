@@ -4,6 +4,7 @@
 //! `docs/protocol.md`).
 
 use crate::error::{Error, Lack, Result};
+use crate::os::description::Description;
 use crate::os::object::{self, Status};
 #[cfg(feature = "python")]
 use memmap2::MmapOptions;
@@ -31,8 +32,8 @@ struct CrateMap {
     shmem: ManuallyDrop<Shmem>,
     /// The number of that descriptor.
     number: RawFd,
-    /// Status of the object that the descriptor is of.
-    status: Status,
+    /// The description that it was opened as.
+    description: Description,
 }
 
 // SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by
@@ -78,14 +79,12 @@ impl Mapping {
         drop(in_exchange);
         let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().ok()?;
         shmem.set_owner(false);
-        // SAFETY: the number is only asked which file it is of.
-        if !is_descriptor_of(unsafe { BorrowedFd::borrow_raw(number) }, status) {
-            // `shmem` is dropped here, and the crate closes what it opened an instant ago.
-            return None;
-        }
+        // SAFETY: the number is only asked which file it is of, and its file position is set. If it is not that of the
+        // crate, `shmem` is dropped here, and the crate closes what it opened an instant ago.
+        let description = Description::mark(unsafe { BorrowedFd::borrow_raw(number) }, status)?;
         let (ptr, len, shmem) = (shmem.as_ptr(), shmem.len(), ManuallyDrop::new(shmem));
-        let mapping =
-            Mapping { ptr, len: AtomicUsize::new(len), by_crate: Some(CrateMap { shmem, number, status: *status }) };
+        let by_crate = Some(CrateMap { shmem, number, description });
+        let mapping = Mapping { ptr, len: AtomicUsize::new(len), by_crate };
         mapping.keep_out_of_dumps().is_ok().then_some(mapping)
     }
 
@@ -180,7 +179,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let number_is_ours = |by_crate: &CrateMap| {
             // SAFETY: the number is only asked which file it is of. It is not closed here, whatever it is.
-            is_descriptor_of(unsafe { BorrowedFd::borrow_raw(by_crate.number) }, &by_crate.status)
+            by_crate.description.is_of(unsafe { BorrowedFd::borrow_raw(by_crate.number) })
         };
         if let Some(by_crate) = &mut self.by_crate {
             if number_is_ours(by_crate) {

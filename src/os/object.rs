@@ -266,7 +266,7 @@ pub fn punch(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
 /// Returns whether any page of a range has been written. One that was obtained and not written does not count.
 pub fn has_data(fd: impl AsFd, offset: u64, len: u64) -> bool {
     // Where the system cannot tell, there may be some.
-    match fs::seek(fd, SeekFrom::Data(offset)) {
+    match seek_and_return(fd, SeekFrom::Data(offset)) {
         Ok(at) => at < offset + len,
         Err(error) => error != Errno::NXIO,
     }
@@ -274,10 +274,20 @@ pub fn has_data(fd: impl AsFd, offset: u64, len: u64) -> bool {
 
 /// Returns where the first page of a range is that was not written. `None`: all of them were.
 pub fn first_hole(fd: impl AsFd, offset: u64, len: u64) -> Option<u64> {
-    match fs::seek(fd, SeekFrom::Hole(offset)) {
+    match seek_and_return(fd, SeekFrom::Hole(offset)) {
         Ok(at) => (at < offset + len).then_some(at),
         Err(_) => Some(offset),
     }
+}
+
+/// Returns a place in a file. The file position stays as it is: it tells the description from others.
+fn seek_and_return(fd: impl AsFd, to: SeekFrom) -> rustix::io::Result<u64> {
+    let before = fs::seek(&fd, SeekFrom::Current(0));
+    let found = fs::seek(&fd, to);
+    if let Ok(before) = before {
+        let _ = fs::seek(&fd, SeekFrom::Start(before));
+    }
+    found
 }
 
 /// Repeats a call while a signal interrupts it.

@@ -94,7 +94,7 @@ impl Attachment {
     /// Makes an attachment of an object that was opened.
     pub fn new(opened: Opened<'_>) -> Self {
         let Opened { identity, name, status, lock_status, mapping, fd, query, write } = opened;
-        let (file, mapping) = (Arc::new(Descriptor::new(fd)), Arc::new(mapping));
+        let (file, mapping) = (Arc::new(Descriptor::new(fd, &status)), Arc::new(mapping));
         let extent = Extent {
             name: name.into(),
             status,
@@ -116,7 +116,7 @@ impl Attachment {
                 lock_status,
                 mapping,
                 file,
-                query: Descriptor::new(query),
+                query: Descriptor::new(query, &lock_status),
             },
             identity,
             registration: Registration::default(),
