@@ -5,6 +5,7 @@ frozen program would lack such a module when the first value needs it. This modu
 in a function that is never called, where those tools find it. A test compares this list with the Rust sources.
 """
 
+import _collections_abc as _collections_abc
 import _io as _io
 import _pickle as _pickle
 import array as array

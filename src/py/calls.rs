@@ -7,7 +7,7 @@ use crate::py::interpreter;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyMapping};
 use std::ffi::CStr;
 
 /// `Py_TPFLAGS_IMMUTABLETYPE`. No class that a program defines has this flag.
@@ -31,6 +31,19 @@ pub fn cached_attribute<'py>(
     name: &CStr,
 ) -> PyResult<&'py Bound<'py, PyAny>> {
     cache.get_or_try_init(py, || attribute(py, module, name).map(Bound::unbind)).map(|object| object.bind(py))
+}
+
+/// The object as a mapping: an instance of `collections.abc.Mapping`. `None`: it is none.
+///
+/// `cast::<PyMapping>()` would do the same, but it panics where the class cannot be imported (no descriptor is left, the
+/// stack is at its limit, or a signal handler raises just then), and takes an object for no mapping whose class raises
+/// when it is asked, whatever it raises. The class is taken from the module that every interpreter has loaded already.
+pub fn mapping<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Option<&'a Bound<'py, PyMapping>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let is_one = object.is_instance_of::<PyDict>()
+        || object.is_instance(cached_attribute(object.py(), &CLASS, c"_collections_abc", c"Mapping")?)?;
+    // SAFETY: `PyMapping` stands for any object, and this is a mapping.
+    Ok(is_one.then(|| unsafe { object.cast_unchecked::<PyMapping>() }))
 }
 
 /// Calls a method with these arguments.

@@ -10,6 +10,7 @@ use crate::key::IndexBuf;
 use crate::os::fork;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::errors;
@@ -18,7 +19,7 @@ use crate::py::wait::StopWhenDetached;
 use crate::variables::AsVariables;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
@@ -115,7 +116,7 @@ fn versions_of(
     newer_than: &Bound<'_, PyAny>,
     now: impl Fn(&IndexBuf) -> PyResult<(u64, Option<u64>)>,
 ) -> PyResult<Vec<(IndexBuf, u64)>> {
-    if !newer_than.is_instance_of::<PyDict>() && newer_than.cast::<PyMapping>().is_err() {
+    if !newer_than.is_instance_of::<PyDict>() && calls::mapping(newer_than)?.is_none() {
         let name = type_of(newer_than);
         return Err(errors::builtin::<PyTypeError>(format!(
             "newer_than must be a dict of indexes and their versions, not {name}"

@@ -5,6 +5,7 @@
 use super::contents;
 use super::handle::PySegment;
 use crate::key::Index;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::decode::{self, LargeRead};
@@ -20,7 +21,7 @@ use crate::variables::snapshot::SnapshotValue;
 use crate::variables::stored::{Layout, Stored};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString};
+use pyo3::types::{PyDict, PyString};
 
 /// So many indices need no allocation.
 const FEW: usize = 16;
@@ -81,7 +82,7 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
         }
     } else if let Ok(segment) = other.cast::<PySegment>() {
         contents::each(segment, |index, value| create::push(&mut items, (index, value)))?;
-    } else if let Ok(mapping) = other.cast::<PyMapping>() {
+    } else if let Some(mapping) = calls::mapping(other)? {
         for index in mapping.keys()? {
             let value = other.get_item(&index)?;
             create::push(&mut items, (index, value))?;

@@ -6,11 +6,12 @@
 
 use super::handle::PySegment;
 use super::variable::look;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::variables::AsVariables;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping};
+use pyo3::types::{PyDict, PyList};
 
 /// The indexes of all variables.
 pub fn indexes<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -45,13 +46,13 @@ pub fn copy<'py>(segment: &Bound<'py, PySegment>) -> PyResult<Bound<'py, PyDict>
 pub fn union(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = left.py();
     let both = create::dict(py)?;
-    if left.cast::<PyMapping>().is_err() || right.cast::<PyMapping>().is_err() {
+    let (Some(left), Some(right)) = (calls::mapping(left)?, calls::mapping(right)?) else {
         return Ok(py.NotImplemented());
-    }
+    };
     for mapping in [left, right] {
         match mapping.cast::<PySegment>() {
             Ok(segment) => add_items(&both, segment)?,
-            Err(_) => both.update(mapping.cast::<PyMapping>()?)?,
+            Err(_) => both.update(mapping)?,
         }
     }
     Ok(both.into_any().unbind())

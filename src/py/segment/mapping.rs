@@ -17,7 +17,7 @@ use crate::variables::expiry::expires_after;
 use crate::variables::table_iter::TableIter;
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyMapping, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 use std::ffi::CStr;
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<
     if slf.is(other) {
         return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
     }
-    let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+    let Some(other) = calls::mapping(other)? else { return Ok(py.NotImplemented()) };
     let ours = contents::copy(slf)?;
     let theirs = match other.cast::<PySegment>() {
         Ok(segment) => contents::copy(segment)?,

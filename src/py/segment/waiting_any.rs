@@ -5,6 +5,7 @@
 use super::handle::PySegment;
 use crate::coordination::AsCoordination;
 use crate::coordination::wait_any::Awaited;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::errors;
@@ -13,7 +14,7 @@ use crate::segment::Segment;
 use crate::variables::AsVariables;
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 /// So many indexes are named in the text of an error.
 const NAMED: usize = 3;
@@ -41,7 +42,7 @@ fn awaited<'a>(objects: &'a [Bound<'_, PyAny>], newer_than: Option<&Bound<'_, Py
         objects.iter().map(|object| convert::index(object).map(|index| Awaited { index, seen: None })),
     )?;
     let Some(newer_than) = newer_than else { return Ok(all) };
-    if !newer_than.is_instance_of::<PyDict>() && newer_than.cast::<PyMapping>().is_err() {
+    if !newer_than.is_instance_of::<PyDict>() && calls::mapping(newer_than)?.is_none() {
         let name = newer_than.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
         return Err(errors::builtin::<PyTypeError>(format!(
             "newer_than must be a dict of indexes and their versions, not {name}"

@@ -11,7 +11,7 @@ use crate::py::errors;
 use crate::py::php::dumps::{self, DumpOptions};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use std::ffi::CStr;
 
 /// `pop`. `None` if the variable is missing.
@@ -86,7 +86,7 @@ pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<
     if slf.is(other) {
         return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
     }
-    let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+    let Some(other) = calls::mapping(other)? else { return Ok(py.NotImplemented()) };
     let ours = copy(slf.get(), py)?;
     let theirs = match other.cast::<PySegment>() {
         Ok(segment) => copy(segment.get(), py)?,

@@ -1,0 +1,87 @@
+"""What the package imports at its first use: an import that fails is the import's own error, and nothing is stored."""
+
+import textwrap
+
+import helpers
+import pytest
+
+CALLS = """
+import resource
+from collections import UserDict
+segment = shmvar.attach(key)
+segment[0] = 0
+other = UserDict({{1: 2}})
+calls = {{
+    "put_many": lambda: segment.put_many([(1, 2)]),
+    "update": lambda: segment.update([(1, 2)]),
+    "update with a mapping": lambda: segment.update(other),
+    "or": lambda: segment | other,
+    "in-place or": lambda: segment.__ior__([(1, 2)]),
+    "==": lambda: segment == other,
+    "changes": lambda: segment.changes(newer_than=other, timeout=0),
+    "wait_any": lambda: segment.wait_any([1], newer_than=other, timeout=0),
+}}
+call = calls[{call!r}]
+"""
+NAMES = ["put_many", "update", "update with a mapping", "or", "in-place or", "==", "changes", "wait_any"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_descriptor_what_is_no_dict_is_read_all_the_same(key, name):
+    code = """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        call()
+    except shmvar.WaitTimeoutError:
+        assert {call!r} == "wait_any"
+    """
+    helpers.run(part(CALLS, name) + part(code, name), key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_limit_of_recursion_it_is_a_recursion_error_and_nothing_is_stored(key, name):
+    code = """
+    def deep(left):
+        return deep(left - 1) if left else call()
+    raised = 0
+    for left in range(sys.getrecursionlimit() - 40, sys.getrecursionlimit()):
+        segment.pop(1, None)
+        try:
+            deep(left)
+        except RecursionError:
+            raised += 1
+            assert 1 not in segment, left
+        except shmvar.WaitTimeoutError:
+            assert {call!r} == "wait_any"
+    assert raised
+    """
+    helpers.run(part(CALLS, name) + part(code, name), key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_class_raises_when_it_is_asked_whether_it_is_a_mapping_is_raised(key, name):
+    code = """
+    class Odd:
+        @property
+        def __class__(self):
+            raise KeyboardInterrupt("asked")
+    other = Odd()
+    calls["put_many"] = lambda: segment.put_many(other)
+    calls["update"] = lambda: segment.update(other)
+    calls["in-place or"] = lambda: segment.__ior__(other)
+    sys.unraisablehook = lambda unraisable: os._exit(3)
+    try:
+        calls[{call!r}]()
+    except KeyboardInterrupt as caught:
+        assert str(caught) == "asked"
+    else:
+        raise AssertionError("it was swallowed")
+    assert dict(segment) == {{0: 0}}
+    """
+    helpers.run(part(CALLS, name) + part(code, name), key)
+
+
+def part(code, name):
+    """A part of a program, for one of the calls."""
+    return textwrap.dedent(code).format(call=name)
