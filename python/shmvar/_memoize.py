@@ -151,6 +151,21 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
         pass  # Whatever pickling the value raises: the caller gets it all the same.
 
 
+def _is_beyond_rebuilding(get: Callable[..., Any], index: str, error: Exception) -> bool:
+    """Whether a result is stored that fails to be rebuilt, each time: it is computed again then, as if it were missing.
+
+    An error of the package is about the segment, or the trust in it, and a lack of memory or of stack is this caller's. An
+    exception that comes only once is that of a signal handler.
+    """
+    if isinstance(error, (Error, MemoryError, RecursionError)):
+        return False
+    try:
+        get(index)
+    except Exception as again:
+        return type(again) is type(error)
+    return False
+
+
 def memoize(segment: Segment, function: Any, ttl: Any, key: Any, name: Any) -> Any:
     """What `Segment.memoize` does; `ttl` has been checked."""
     if key is not None and not callable(key):
@@ -179,7 +194,12 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits, misses
         index = index_of(args, kwargs)
-        value = get(index, missing)
+        try:
+            value = get(index, missing)
+        except Exception as error:
+            if not _is_beyond_rebuilding(get, index, error):
+                raise
+            value = missing
         if value is not missing:
             hits += 1
             return value
@@ -188,7 +208,12 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
             try:
                 with segment.lock(index):
                     locked = True
-                    value = get(index, missing)
+                    try:
+                        value = get(index, missing)
+                    except Exception as error:
+                        if not _is_beyond_rebuilding(get, index, error):
+                            raise
+                        value = missing
                     if value is not missing:
                         hits += 1
                         known = True
@@ -227,7 +252,12 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits, misses
         index = index_of(args, kwargs)
-        value = get(index, missing)
+        try:
+            value = get(index, missing)
+        except Exception as error:
+            if not _is_beyond_rebuilding(get, index, error):
+                raise
+            value = missing
         if value is not missing:
             hits += 1
             return value
@@ -236,7 +266,12 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
             try:
                 async with segment.lock(index):
                     locked = True
-                    value = get(index, missing)
+                    try:
+                        value = get(index, missing)
+                    except Exception as error:
+                        if not _is_beyond_rebuilding(get, index, error):
+                            raise
+                        value = missing
                     if value is not missing:
                         hits += 1
                         known = True
