@@ -151,9 +151,12 @@ impl Attachment {
             return error;
         }
         Error::Access(format!(
-            "{}: this process may not open the segment (mode {:o}, owner {}), so it cannot take part in it: attach before \
-             the privileges are dropped, or fork through os.fork",
-            self.object.name, self.object.status.mode, self.object.status.uid
+            "{}: this process (uid {}) may not open the segment (mode {:o}, owner {}), so it cannot take part in it: fork it \
+             before the privileges are dropped, or create the segment with a perm that lets this user open it",
+            self.object.name,
+            crate::os::euid(),
+            self.object.status.mode,
+            self.object.status.uid
         ))
     }
 }
