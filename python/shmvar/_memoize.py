@@ -154,8 +154,8 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
 def _is_beyond_rebuilding(get: Callable[..., Any], index: str, error: Exception) -> bool:
     """Whether a result is stored that fails to be rebuilt, each time: it is computed again then, as if it were missing.
 
-    An error of the package is about the segment, or the trust in it, and a lack of memory or of stack is this caller's. An
-    exception that comes only once is that of a signal handler.
+    An error of the package is about the segment, or the trust in it, and a lack of memory or of stack is this caller's.
+    An exception that comes only once is that of a signal handler.
     """
     if isinstance(error, (Error, MemoryError, RecursionError)):
         return False

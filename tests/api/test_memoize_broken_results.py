@@ -78,9 +78,8 @@ def test_through_a_read_only_handle_it_is_computed_and_not_stored(seg, key):
 def test_what_needs_code_in_a_segment_that_is_not_trusted_is_still_refused(seg, key):
     function = seg.memoize(lambda: Broken(), name="f")
     function()
-    with shmvar.attach(key, trust=False) as other:
-        with pytest.raises(shmvar.UntrustedValueError, match="int"):
-            other.memoize(lambda: "computed", name="f")()
+    with shmvar.attach(key, trust=False) as other, pytest.raises(shmvar.UntrustedValueError, match="int"):
+        other.memoize(lambda: "computed", name="f")()
 
 
 def test_what_a_signal_handler_raises_meanwhile_is_not_taken_for_a_broken_result(seg):

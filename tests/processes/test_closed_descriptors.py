@@ -1,4 +1,4 @@
-"""Descriptors that a program closed under the package (`os.closerange`), whose numbers are then those of other files."""
+"""Descriptors that a program closed under the package (`os.closerange`): their numbers are those of other files then."""
 
 import textwrap
 

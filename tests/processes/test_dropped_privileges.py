@@ -4,11 +4,11 @@ import textwrap
 
 import helpers
 
-DROP = """
+DROP = f"""
 def drop():
     os.setgroups([])
-    os.setgid({nobody})
-    os.setuid({nobody})
+    os.setgid({helpers.NOBODY})
+    os.setuid({helpers.NOBODY})
 def child(act):
     pid = os.fork()
     if pid == 0:
@@ -21,7 +21,7 @@ def child(act):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 def store():
     segment[2] = bytes(1 << 20)
-""".format(nobody=helpers.NOBODY)
+"""
 
 
 @helpers.needs_root
