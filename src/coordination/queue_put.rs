@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::format::{ITEM_KEY, QUEUE_HEAD, SLOT, VERSION_MAX, granules_of, sleeper_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::Index;
+use crate::os;
 use crate::os::mem::Scratch;
-use crate::os::{self, object};
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::call_guard::CallGuard;
 use crate::process::deadline::WithDeadline;
@@ -143,7 +143,7 @@ impl Coordination {
     fn may_fit_later(&self, error: &Error) -> bool {
         let Error::Full { needed, size, .. } = error else { return false };
         let limit = self.state().limit.load(Ordering::Relaxed);
-        needed <= size && (*size == limit || object::file_system().is_ok_and(|(total, _)| total == *size))
+        needed <= size && (*size == limit || self.file_system().is_ok_and(|(total, _)| total == *size))
     }
 
     /// Puts an item into a queue if it has room. Where the segment has none, others are evicted if it evicts anything.

@@ -359,11 +359,19 @@ pub fn fill_from(fd: impl AsFd, to: &mut CopyTarget<'_>, mut offset: u64) -> rus
 
 /// Returns the size of the memory file system and what is free of it, in bytes. Both are `u64::MAX` if it has no limit.
 pub fn file_system() -> Result<(u64, u64)> {
-    let stat = fs::statvfs(DIR).map_err(|errno| directory_error("looking at", errno))?;
+    fs::statvfs(DIR).map(|stat| size_and_free(&stat)).map_err(|errno| directory_error("looking at", errno))
+}
+
+/// Returns the same of the file system of an open object. Its directory need not be there any more (after a chroot).
+pub fn file_system_of(fd: impl AsFd) -> Result<(u64, u64)> {
+    fs::fstatvfs(fd).map(|stat| size_and_free(&stat)).map_err(|errno| Error::system("fstatvfs", errno))
+}
+
+fn size_and_free(stat: &fs::StatVfs) -> (u64, u64) {
     if stat.f_blocks == 0 {
-        return Ok((u64::MAX, u64::MAX));
+        return (u64::MAX, u64::MAX);
     }
-    Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Returns how many objects the memory file system may have, and how many more it may get. Returns `None` if it does

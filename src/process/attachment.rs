@@ -202,6 +202,11 @@ impl Attachment {
         self.object.query.with(&self.lock_name(), &self.object.lock_status, None, write, |fd, _| act(fd))
     }
 
+    /// Returns the size of the memory file system that the object is in, and what is free of it.
+    pub fn file_system(&self) -> Result<(u64, u64)> {
+        self.with_file(|fd| object::file_system_of(fd))?
+    }
+
     /// Returns how many bytes of memory the object takes.
     pub fn resident(&self) -> Result<u64> {
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;

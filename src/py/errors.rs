@@ -9,8 +9,9 @@ use crate::py::calls;
 use crate::py::create;
 use crate::segment::DumpError;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyImportError, PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use std::ffi::CStr;
 
 /// The exception for an error of the core that is not about a segment.
@@ -164,6 +165,19 @@ pub fn raise_text(py: Python<'_>, class: &CStr, text: &str) -> PyErr {
     raise(py, class, |class| calls::call(&class, [create::text(py, text)?.into_any()], None))
 }
 
+/// Imports the classes of the errors of queues, when a queue is made: when one is raised, the files may be out of reach
+/// (after `os.chroot`, or as another user), and a program that catches `queue.Empty` would meet an `ImportError`. Where
+/// they are out of reach already, or no descriptor is left, the queue is of use all the same.
+pub fn import_those_of_queues(py: Python<'_>) -> PyResult<()> {
+    static IMPORTED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match calls::cached_attribute(py, &IMPORTED, c"shmvar._queue_errors", c"QueueEmptyError") {
+        Err(error) if !error.is_instance_of::<PyImportError>(py) && !error.is_instance_of::<PyOSError>(py) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An exception of one of the package's error classes, created by `call`. The module of the class is imported only
 /// here.
 fn raise<'py>(
@@ -171,17 +185,18 @@ fn raise<'py>(
     class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
-    // These classes derive from the error classes of `queue`, which has imports of its own.
-    if class.to_bytes().starts_with(b"Queue") {
-        let class = calls::attribute(py, c"shmvar._queue_errors", class);
-        return class.and_then(call).map_or_else(|error| error, PyErr::from_value);
-    }
-    // This class derives from an error class of pickle. It has a module of its own, so that only this error imports
-    // pickle.
-    let class = if class == c"UntrustedValueError" {
-        calls::attribute(py, c"shmvar._untrusted_error", class)
+    // These classes derive from error classes of `queue` and of pickle, which have imports of their own. So they have
+    // modules of their own, too. Where the files are out of reach by now, the error is of the base class that is loaded.
+    let (found, base) = if class.to_bytes().starts_with(b"Queue") {
+        (calls::attribute(py, c"shmvar._queue_errors", class), c"WaitTimeoutError")
+    } else if class == c"UntrustedValueError" {
+        (calls::attribute(py, c"shmvar._untrusted_error", class), c"Error")
     } else {
-        calls::attribute(py, c"shmvar._errors", class)
+        (calls::attribute(py, c"shmvar._errors", class), class)
     };
-    class.and_then(call).map_or_else(|error| error, PyErr::from_value)
+    let found = match found {
+        Err(error) if error.is_instance_of::<PyImportError>(py) => calls::attribute(py, c"shmvar._errors", base),
+        found => found,
+    };
+    found.and_then(call).map_or_else(|error| error, PyErr::from_value)
 }

@@ -18,7 +18,7 @@ pub fn raise_limit(att: &Attachment, size: u64, policy: &dyn WaitPolicy) -> Resu
 /// Changes the limit: not below what is used, and not beyond what the segment or the memory file system can hold. If
 /// `only_raise`, a limit that is larger by now stays.
 pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn WaitPolicy) -> Result<()> {
-    let (total, free) = object::file_system()?;
+    let (total, free) = att.file_system()?;
     if size > total {
         let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
         return Err(Error::Full { lack: Lack::Other, needed: size, free, size: total, remedy });

@@ -3,7 +3,6 @@
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::format::{CLASSES, GRANULE, INLINE_MAX, SLAB_HEAD, SLOT, ZONE, ZONE_META, lead};
-use crate::os::object;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::Variables;
 use std::sync::atomic::Ordering;
@@ -22,11 +21,11 @@ impl Variables {
     /// only then it is known what can be had.
     pub fn largest_put(&self, free: u64, policy: &dyn WaitPolicy) -> Result<u64> {
         let by_limit = largest_bytes(free);
-        if object::file_system()?.1 >= free.saturating_add(PLENTY) {
+        if self.file_system()?.1 >= free.saturating_add(PLENTY) {
             return Ok(by_limit);
         }
         if !self.mem.writable() {
-            let pages = object::file_system()?.1.saturating_add(self.warm_bytes());
+            let pages = self.file_system()?.1.saturating_add(self.warm_bytes());
             return Ok(by_limit.min(largest_bytes(pages.saturating_add(SLOT))));
         }
         if self.mem.intent().serial.load(Ordering::Relaxed) != self.heap_hints.trimmed_at.load(Ordering::Relaxed) {
@@ -40,7 +39,7 @@ impl Variables {
             }
         }
         let writer = self.write(policy)?;
-        let pages = object::file_system()?.1 / GRANULE;
+        let pages = self.file_system()?.1 / GRANULE;
         let mut most = INLINE_MAX as u64 - 5;
         for (class, size) in CLASSES.iter().enumerate().rev() {
             let size = u64::from(*size);

@@ -5,7 +5,6 @@
 
 use crate::error::{Error, Lack, Result};
 use crate::format::{GRANULE, SpanState, State};
-use crate::os::object;
 use crate::process::lock_slices::{LOCK_SLICE, YieldTimer};
 use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
@@ -238,12 +237,12 @@ impl Variables {
         let own = self.present_bytes().saturating_add(filling);
         let queued = self.state().queued.load(Ordering::Relaxed);
         let own = own.saturating_sub(self.retired_bytes()).saturating_sub(stays).saturating_sub(queued);
-        Ok(object::file_system()?.1.saturating_add(own))
+        Ok(self.file_system()?.1.saturating_add(own))
     }
 
     /// Returns whether the memory file system has room by now for so many bytes.
     fn memory_came_free(&self, needed: u64) -> Result<bool> {
-        Ok(object::file_system()?.1 >= needed.saturating_add(SLACK))
+        Ok(self.file_system()?.1 >= needed.saturating_add(SLACK))
     }
 
     /// Returns whether the memory file system has no room for so many bytes.

@@ -1,4 +1,4 @@
-"""Descriptors that a program closed under the package (`os.closerange`): their numbers are those of other files then."""
+"""Descriptors that a program closed under the package (`os.closerange`), so their numbers are those of other files."""
 
 import textwrap
 

@@ -231,7 +231,7 @@ impl PyQueue {
 /// Unpickles a `Queue`.
 #[pyfunction]
 pub fn _queue(segment: Py<PySegment>, name: &Bound<'_, PyAny>, maxsize: i64) -> PyResult<PyQueue> {
-    PyQueue::new(segment, Some(name), maxsize)
+    PyQueue::new(name.py(), segment, Some(name), maxsize)
 }
 
 /// `segment.queue(name, maxsize=...)`
@@ -239,5 +239,5 @@ pub fn queue(slf: &Bound<'_, PySegment>, name: &OptionalArgument, maxsize: &Opti
     slf.get().inner().attachment().map_err(|error| slf.get().error(slf.py(), error))?;
     interpreter::python_code_follows();
     let maxsize = maxsize.0.as_ref().map_or(Ok(0), |maxsize| maxsize.bind(slf.py()).extract())?;
-    PyQueue::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), maxsize)
+    PyQueue::new(slf.py(), slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), maxsize)
 }

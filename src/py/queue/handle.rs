@@ -31,8 +31,14 @@ pub struct PyQueue {
 
 impl PyQueue {
     /// `segment.queue(name, maxsize=...)`
-    pub fn new(segment: Py<PySegment>, name: Option<&Bound<'_, PyAny>>, maxsize: i64) -> PyResult<Self> {
+    pub fn new(
+        py: Python<'_>,
+        segment: Py<PySegment>,
+        name: Option<&Bound<'_, PyAny>>,
+        maxsize: i64,
+    ) -> PyResult<Self> {
         let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
+        errors::import_those_of_queues(py)?;
         Ok(PyQueue { segment, name, maxsize, taker: Taker::default(), next_collection: AtomicU64::new(0) })
     }
 

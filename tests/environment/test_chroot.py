@@ -1,0 +1,116 @@
+"""What was attached before `os.chroot`, or before a change to a user who may not read the package, goes on in it."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import helpers
+import pytest
+
+import shmvar
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
+PRISONS = {
+    "chroot": "os.chroot(sys.argv[2]); os.chdir('/')",
+    # The package's files are out of reach as they are for a user who may not read their directory.
+    "unreadable": "sys.path[:] = []; sys.path_importer_cache.clear(); shmvar.__path__[:] = []",
+}
+
+
+def recipe():
+    """The imports that the guide recommends."""
+    section = GUIDE.split("\n#### Imports before a chroot\n")[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+
+
+def in_prison(prison, code, *args, before=""):
+    """Runs a program that has attached and then cannot reach the package's files any more."""
+    attached = """
+    import queue
+    segment = shmvar.attach(key, 64 << 20)
+    items, doubted = segment.queue("queue"), shmvar.attach(key, trust=False)
+    class Own:
+        pass
+    segment["own"] = Own()
+    """
+    parts = [before, attached, PRISONS[prison], code]
+    helpers.run("\n".join(map(textwrap.dedent, parts)), *args)
+
+
+@helpers.needs_root
+@pytest.mark.parametrize("prison", PRISONS)
+def test_errors_have_classes_that_programs_catch(key, tmp_path, prison):
+    code = """
+    for call in (items.get_nowait, lambda: items.get(timeout=0.01)):
+        try:
+            call()
+        except queue.Empty as caught:
+            assert type(caught) is shmvar.QueueEmptyError
+    small = segment.queue("small", maxsize=1)
+    small.put(1)
+    try:
+        small.put_nowait(2)
+    except queue.Full as caught:
+        assert type(caught) is shmvar.QueueFullError
+    try:
+        doubted["own"]
+    except shmvar.Error as caught:
+        assert "Own" in str(caught) and "not trusted" in str(caught)
+    """
+    in_prison(prison, code, key, tmp_path)
+
+
+@helpers.needs_root
+def test_info_and_what_asks_for_free_memory_work_in_a_chroot(key, tmp_path):
+    code = """
+    assert segment.info().size == 64 << 20 and segment.info().largest_put > 60 << 20
+    segment[1] = bytes(40 << 20)
+    segment.resize(128 << 20)
+    assert segment.info().size == 128 << 20
+    segment["more"] = bytes(60 << 20)
+    with evicting as other:
+        for number in range(100):
+            other[number] = bytes(1 << 20)
+        assert other.info().evicted and other[99] == bytes(1 << 20)
+    """
+    before = "evicting = shmvar.attach(key + '-lru', 32 << 20, evict='lru')"
+    try:
+        in_prison("chroot", code, key, tmp_path, before=before)
+    finally:
+        shmvar.destroy(f"{key}-lru")
+
+
+@helpers.needs_root
+@pytest.mark.parametrize("prison", PRISONS)
+def test_after_the_imports_of_the_guide_everything_works(key, tmp_path, prison):
+    code = """
+    import asyncio, io
+    assert segment.memoize(lambda: 3, name="f")() == 3
+    segment["pickled"] = Own()
+    assert type(segment["pickled"]) is Own
+    try:
+        doubted["own"]
+    except shmvar.UntrustedValueError:
+        pass
+    file = io.BytesIO()
+    segment.dump(file)
+    file.seek(0)
+    segment.load(file)
+    assert segment._repr_html_() and items.name in repr(items)
+    if "numpy" in sys.modules:
+        segment.array("array", (10,), "i4")
+    async def wait():
+        for awaitable in (segment.changed(1, timeout=0.01), segment.changed_any([1], timeout=0.01)):
+            try:
+                await awaitable
+            except TimeoutError:
+                continue
+            raise AssertionError("nothing changed")
+        await items.aput("item")
+        assert await items.aget() == "item"
+        async with segment.lock("lock"):
+            pass
+    loop.run_until_complete(wait())
+    """
+    before = recipe() + "\nimport asyncio, io\nloop = asyncio.new_event_loop()\n"
+    in_prison(prison, code, key, tmp_path, before=before)
