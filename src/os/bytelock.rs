@@ -5,7 +5,7 @@
 //! answer "free".
 
 use crate::os::fork;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// Offset of the byte of the registry lock.
@@ -80,7 +80,7 @@ const ANCHOR_LEN: usize = 4096;
 impl Anchor {
     /// Maps one page through the descriptor's description. The page is never touched, and forked children do not get
     /// it.
-    pub fn new(description: &OwnedFd) -> rustix::io::Result<Self> {
+    pub fn new(description: impl AsFd) -> rustix::io::Result<Self> {
         // SAFETY: a fresh mapping at an address that the kernel chooses; nothing accesses it.
         let page = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), ANCHOR_LEN, ProtFlags::empty(), MapFlags::SHARED, description, 0)?

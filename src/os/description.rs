@@ -4,22 +4,25 @@
 //! object: the program may open that itself, and a process may have the segment both for writing and for reading only.
 
 use crate::os::object::{self, Status};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, SeekFrom, fcntl_getfl, seek};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The file position that descriptions of this package have. It means nothing to this package, which reads and writes
-/// at offsets of its own, and no program comes to it by reading or writing: it is odd, and far behind what is stored.
-/// It is less than what the file systems of Linux allow.
-const POSITION: u64 = 0x73_686d_7672 | 1;
+/// The first file position of a description of this package; each next one has another. The position means nothing to
+/// this package, which reads and writes at offsets of its own, and no program comes to one of them by chance: they are
+/// odd, and far behind what is stored. They are less than what the file systems of Linux allow.
+const FIRST_POSITION: u64 = 0x73_686d_7672 | 1;
+/// How many positions there are.
+const POSITIONS: u64 = 1 << 38;
+/// How many descriptions were marked.
+static MARKED: AtomicU64 = AtomicU64::new(0);
 
 /// Private to the process: an open file description, as its object, its access mode and its file position tell it from
 /// others.
 ///
-/// What remains: other descriptions that this package has opened of the same object with the same access are taken for
-/// it. That does no harm: they are marked only when a `Description` of their own is made, and whichever is closed by
-/// mistake is opened again by its name at its next use. A description with another mark costs a descriptor that is
-/// never closed. (`kcmp` compares two descriptors exactly, but needs a second one of the same description to compare
-/// with, which user code would have closed as well.)
+/// (`kcmp` compares two descriptors exactly, but needs a second one of the same description to compare with, which user
+/// code would have closed as well.) What remains: where something sets the file position of a description of this
+/// package, which a program could do with a number that is not its own, the description is never closed.
 #[derive(Clone, Copy)]
 pub struct Description {
     object: Status,
@@ -35,7 +38,8 @@ impl Description {
             return None;
         }
         // Where the position cannot be set it is what it is, and tells less.
-        let position = seek(&fd, SeekFrom::Start(POSITION)).or_else(|_| seek(&fd, SeekFrom::Current(0)));
+        let own = FIRST_POSITION + 2 * (MARKED.fetch_add(1, Ordering::Relaxed) % POSITIONS);
+        let position = seek(&fd, SeekFrom::Start(own)).or_else(|_| seek(&fd, SeekFrom::Current(0)));
         Some(Description { object: *object, access: access(&fd)?, position: position.unwrap_or(0) })
     }
 
@@ -45,6 +49,41 @@ impl Description {
         super::map::is_descriptor_of(&fd, &self.object)
             && access(&fd) == Some(self.access)
             && seek(&fd, SeekFrom::Current(0)).unwrap_or(0) == self.position
+    }
+}
+
+/// Private to the process: a descriptor that is closed when this is dropped, unless user code has closed it
+/// before: then its number may be the program's by now.
+pub struct MarkedFd {
+    /// `None`: only while this is dropped.
+    fd: Option<OwnedFd>,
+    /// `None`: it was none of the object. Then it is never closed.
+    description: Option<Description>,
+}
+
+impl MarkedFd {
+    /// Makes one of a descriptor of a description that no other descriptor has.
+    pub fn new(fd: OwnedFd, object: &Status) -> Self {
+        MarkedFd { description: Description::mark(&fd, object), fd: Some(fd) }
+    }
+
+    /// Returns whether the number still is that of the description.
+    pub fn is_intact(&self) -> bool {
+        self.description.is_some_and(|description| description.is_of(self))
+    }
+}
+
+impl AsFd for MarkedFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("until dropped").as_fd()
+    }
+}
+
+impl Drop for MarkedFd {
+    fn drop(&mut self) {
+        if !self.is_intact() {
+            std::mem::forget(self.fd.take());
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `mod` | clocks, ids, limits and random bytes; a barrier for all threads of the machine; `ftok` |
 //! | `object` | objects of the memory file system: creating, publishing, opening, listing, pages |
 //! | `map` | maps of a segment, whole or private |
-//! | `description` | telling descriptors of this package from those of the program |
+//! | `description` | descriptors of this package, and telling them from those of the program |
 //! | `mem` | checked access to the bytes of a mapped segment |
 //! | `scratch` | private buffers that shared bytes are copied to |
 //! | `opaque_copy` | copying bytes that other processes may change meanwhile |

@@ -225,7 +225,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         // The last reference is going, so no call is under way.
         self.release_number();
-        self.object.file.replace(None, &self.object.status);
-        self.object.query.replace(None, &self.object.lock_status);
+        self.object.file.replace(None);
+        self.object.query.replace(None);
     }
 }

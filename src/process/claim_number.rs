@@ -4,14 +4,13 @@
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
 use crate::os::bytelock::{self, Anchor, byte_of};
+use crate::os::description::MarkedFd;
 use crate::os::fork;
-use crate::os::map::is_descriptor_of;
 use crate::process::attachment::Attachment;
 use crate::process::registry_lock::RegistryLock;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::writer::Writer;
 use crate::sync::lock_word;
-use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 impl Attachment {
@@ -30,10 +29,11 @@ impl Attachment {
             return Ok(number);
         }
         let prepared = std::mem::take(&mut *self.registration.child.lock());
-        let usable = |fd: &OwnedFd| prepared.pid == crate::os::pid() && is_descriptor_of(fd, &self.object.lock_status);
+        let usable = |fd: &MarkedFd| prepared.pid == crate::os::pid() && fd.is_intact();
+        let fresh = || Some(MarkedFd::new(self.fresh_description()?, &self.object.lock_status));
         let (anchor_fd, query) = match prepared.fds {
             Some((anchor, query)) if usable(&anchor) && usable(&query) => (anchor, query),
-            _ => match (self.fresh_description(), self.fresh_description()) {
+            _ => match (fresh(), fresh()) {
                 (Some(anchor), Some(query)) => (anchor, query),
                 // The error is made while the first description is still open: the second may have been one descriptor
                 // too many for this process, and the error looks whether it was.
@@ -46,7 +46,7 @@ impl Attachment {
         let (number, dead) = self.claim(&anchor_fd)?;
         drop(anchor_fd);
         *self.registration.anchor.lock() = Some(anchor);
-        self.object.query.replace(Some(query), &self.object.lock_status);
+        self.object.query.replace(Some(query));
         crash_point!("claimed");
         if dead {
             // The number was that of a dead process that no process has reaped. Its heir, this process, reaps it now,
@@ -85,7 +85,7 @@ impl Attachment {
     /// Claims a number: locks its byte through `fd` and writes its record. A number that is free comes first, then that
     /// of a dead process. Returns the number, and whether its last process died without being reaped. The registry lock
     /// is held.
-    pub fn claim(&self, fd: &OwnedFd) -> Result<(u32, bool)> {
+    pub fn claim(&self, fd: &MarkedFd) -> Result<(u32, bool)> {
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
         for dead in [false, true] {
             for number in 0..if dead { top } else { PARTICIPANTS } {
@@ -109,7 +109,7 @@ impl Attachment {
     }
 
     /// Locks the byte of a number. Returns `false` if another process has it locked.
-    fn try_lock_byte(&self, fd: &OwnedFd, number: u32) -> Result<bool> {
+    fn try_lock_byte(&self, fd: &MarkedFd, number: u32) -> Result<bool> {
         bytelock::try_lock(fd, byte_of(number)).map_err(|e| Error::io("a participant's lock", e))
     }
 

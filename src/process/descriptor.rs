@@ -2,7 +2,7 @@
 //! compared with its object before each use, and opened again by name if it is not the object's any more.
 
 use crate::error::{Error, Result};
-use crate::os::description::{self, Description};
+use crate::os::description::{self, MarkedFd};
 use crate::os::fork::ForkMutex;
 use crate::os::map::is_descriptor_of;
 use crate::os::object::{self, Status};
@@ -12,27 +12,13 @@ use std::sync::Arc;
 /// Private to the process: a descriptor of a kernel object, the segment's or its lock object.
 pub struct Descriptor {
     /// The descriptor. `None`: it is lent by the map each time, or user code has closed it.
-    own: ForkMutex<Option<Own>>,
-}
-
-/// Private to the process: a descriptor with what tells its description from others.
-#[derive(Clone)]
-struct Own {
-    fd: Arc<OwnedFd>,
-    /// `None`: it could not be told when it was opened, so it is never closed.
-    description: Option<Description>,
-}
-
-impl Own {
-    fn new(fd: OwnedFd, status: &Status) -> Self {
-        Own { description: Description::mark(&fd, status), fd: Arc::new(fd) }
-    }
+    own: ForkMutex<Option<Arc<MarkedFd>>>,
 }
 
 impl Descriptor {
     /// Makes one of an open descriptor of the object. `None`: the caller lends one at each use.
     pub fn new(fd: Option<OwnedFd>, status: &Status) -> Self {
-        Descriptor { own: ForkMutex::keeping(fd.map(|fd| Own::new(fd, status))) }
+        Descriptor { own: ForkMutex::keeping(fd.map(|fd| Arc::new(MarkedFd::new(fd, status)))) }
     }
 
     /// Runs `act` with a descriptor of the object and with what the kernel says of the object now. The descriptor is
@@ -52,19 +38,19 @@ impl Descriptor {
             return Ok(act(fd, &found));
         }
         let mut own = self.own.lock();
-        if let Some(Own { fd, .. }) = own.clone() {
+        if let Some(fd) = own.clone() {
             if let Some(found) = of_object(fd.as_fd()) {
                 drop(own);
                 return Ok(act(fd.as_fd(), &found));
             }
         }
         // The number is that of another file now, or of none, or it is this package's, but open for reading only.
-        close(own.take());
-        let new = Own::new(reopen(name, status, write)?, status);
-        let fd = new.fd.clone();
-        *own = Some(new);
+        // Dropping it closes it in the last case only.
+        own.take();
+        let fd = Arc::new(MarkedFd::new(reopen(name, status, write)?, status));
+        *own = Some(fd.clone());
         drop(own);
-        let found = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+        let found = object::status(&*fd).map_err(|e| Error::system("fstat", e))?;
         Ok(act(fd.as_fd(), &found))
     }
 
@@ -73,22 +59,14 @@ impl Descriptor {
     pub fn status(&self, status: &Status, lent: Option<BorrowedFd<'_>>) -> Option<Status> {
         let own = self.own.lock().clone();
         // Any descriptor of the object will do, whatever it is open for.
-        let fds = lent.into_iter().chain(own.as_ref().map(|own| own.fd.as_fd()));
+        let fds = lent.into_iter().chain(own.as_ref().map(|own| own.as_fd()));
         fds.filter_map(|fd| object::status(fd).ok()).find(|found| found.is_same_object(status))
     }
 
     /// Uses another descriptor from now on. The old one is closed if its number still is that of what was opened.
-    pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
-        let new = fd.map(|fd| Own::new(fd, status));
-        close(std::mem::replace(&mut *self.own.lock(), new));
-    }
-}
-
-/// Closes a descriptor, unless its number is another's by now: the program's own, even of the same object.
-fn close(own: Option<Own>) {
-    let Some(Own { fd, description }) = own else { return };
-    if !description.is_some_and(|description| description.is_of(&fd)) {
-        std::mem::forget(fd);
+    pub fn replace(&self, fd: Option<MarkedFd>) {
+        let old = std::mem::replace(&mut *self.own.lock(), fd.map(Arc::new));
+        drop(old);
     }
 }
 

@@ -7,11 +7,11 @@
 use crate::error::Result;
 use crate::format::PARTICIPANTS;
 use crate::os::bytelock::{self, Anchor, byte_of};
+use crate::os::description::MarkedFd;
 use crate::os::fork;
 use crate::process::attachment::Attachment;
 use crate::process::registration::PreparedChild;
 use crate::process::registry_lock::try_registry;
-use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,8 @@ impl Attachment {
         if self.number_now().is_none() {
             return;
         }
-        let fds = self.fresh_description().zip(self.fresh_description());
+        let fresh = || Some(MarkedFd::new(self.fresh_description()?, &self.object.lock_status));
+        let fds = fresh().zip(fresh());
         let mut prepared = PreparedChild { fds, ..PreparedChild::default() };
         // Objects over pinned memory live on in the child, so the child's pins must stand before the child exists.
         let pins = self.pins.lock();
@@ -42,7 +43,7 @@ impl Attachment {
 
     /// Claims a participant number for a child that is about to be forked, and pins these spans for it. `None`: no
     /// number could be claimed in time, or there is no memory for the pin bits.
-    fn claim_for_child(&self, anchor: &OwnedFd, granules: &[u64]) -> Result<Option<u32>> {
+    fn claim_for_child(&self, anchor: &MarkedFd, granules: &[u64]) -> Result<Option<u32>> {
         let began = Instant::now();
         let registry = loop {
             let none = || Err(self.no_description());
@@ -112,7 +113,7 @@ impl Attachment {
             crash_point!("child-adopted");
         }
         *self.registration.anchor.lock() = Some(anchor);
-        self.object.query.replace(Some(query), &self.object.lock_status);
+        self.object.query.replace(Some(query));
         self.registration.registered.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
         self.pins.with_forgotten_guard(|pins| pins.adopt(number));
     }

@@ -3,15 +3,15 @@
 //! protocol is "The registry lock" in `docs/protocol.md`.
 
 use crate::os::bytelock::Anchor;
+use crate::os::description::MarkedFd;
 use crate::os::fork::ForkMutex;
-use rustix::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Private to the process: what the handler that runs before a fork prepares for the child.
 #[derive(Default)]
 pub struct PreparedChild {
     /// Two descriptions of the lock object that will be the child's own: one for its anchor, one for its questions.
-    pub fds: Option<(OwnedFd, OwnedFd)>,
+    pub fds: Option<(MarkedFd, MarkedFd)>,
     /// The pid of the process that the descriptions are meant for. That process's own children must not use them.
     pub pid: u32,
     /// The number that was claimed for the child already, because it inherits objects over pinned memory.

@@ -130,9 +130,7 @@ impl Attachment {
             }
             let prepared = self.registration.child.lock();
             match &prepared.fds {
-                Some((_, query))
-                    if prepared.pid == crate::os::pid() && is_descriptor_of(query, &self.object.lock_status) =>
-                {
+                Some((_, query)) if prepared.pid == crate::os::pid() && query.is_intact() => {
                     duplicate(query.as_fd()).map_err(|e| Error::system("a descriptor", e))
                 }
                 _ => Err(self.no_description()),

@@ -7,6 +7,7 @@ use crate::format::identity::Identity;
 use crate::format::{GRANULE, Geometry, PARTICIPANTS};
 use crate::key::Key;
 use crate::os::bytelock::{self, REGISTRY_BYTE};
+use crate::os::description::MarkedFd;
 use crate::os::object::{self, Unpublished};
 use crate::process::at_fork;
 use crate::process::attachment::Attachment;
@@ -64,8 +65,9 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         write: true,
     })
     .into_shared();
-    *attachment.registration.child.lock() =
-        PreparedChild { fds: Some(prepared), pid: crate::os::pid(), ..PreparedChild::default() };
+    let marked = |fd| MarkedFd::new(fd, &lock_status);
+    let fds = Some((marked(prepared.0), marked(prepared.1)));
+    *attachment.registration.child.lock() = PreparedChild { fds, pid: crate::os::pid(), ..PreparedChild::default() };
     {
         let mut process = at_fork::lock();
         process.forget_dropped();

@@ -14,7 +14,8 @@ os.closerange(3, 100)
 
 def test_a_number_that_a_read_only_handle_has_now_is_not_used_for_writing(key):
     helpers.run(
-        OPENED_FOR_READING + textwrap.dedent("""
+        OPENED_FOR_READING
+        + textwrap.dedent("""
         reader.info()  # Opens the object for reading only, under a number that the other handle had.
         segment[1] = bytes(range(256)) * (8 << 10)
         assert reader[1] == segment[1] and len(reader[1]) == 2 << 20
@@ -29,7 +30,8 @@ def test_a_number_that_a_read_only_handle_has_now_is_not_used_for_writing(key):
 @pytest.mark.parametrize("access", ["os.O_RDONLY", "os.O_RDWR", "os.O_PATH"])
 def test_numbers_that_the_program_has_of_the_object_now_are_neither_used_nor_closed(key, access):
     helpers.run(
-        OPENED_FOR_READING + textwrap.dedent(f"""
+        OPENED_FOR_READING
+        + textwrap.dedent(f"""
         own = [os.open("/dev/shm/" + name, {access}) for _ in range(10)]
         segment[1] = bytes(2 << 20)
         assert reader[1] == segment[1] and segment.lock("lock").acquire() is True
@@ -64,5 +66,30 @@ def test_no_descriptor_stays_behind_whatever_was_done_with_the_segment(key):
             use()
         assert os.listdir("/proc/self/fd") == before
         """,
+        key,
+    )
+
+
+def test_what_a_forked_child_has_opened_under_the_numbers_meant_for_it_is_not_closed(key):
+    helpers.run(
+        textwrap.dedent("""
+        segment = shmvar.attach(key, 64 << 20)
+        segment[1] = 1
+        name = segment.info().name
+        pid = os.fork()
+        if pid == 0:
+            os.closerange(3, 100)
+            own = [os.open(path, os.O_RDWR) for path in ["/dev/shm/" + name] * 10 + ["/dev/null"] * 10]
+            kinds = [os.fstat(fd) for fd in own]
+            segment[2] = bytes(2 << 20)
+            with segment.lock("lock"):
+                segment.add(3, 1)
+            segment.detach()
+            for fd, kind in zip(own, kinds):
+                assert os.path.samestat(os.fstat(fd), kind), fd
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert segment[2] == bytes(2 << 20) and segment[3] == 1 and segment.check().locks == 0
+        """),
         key,
     )
