@@ -34,7 +34,7 @@ impl Description {
     /// Marks the description of a descriptor, which must be this package's alone, so that it is known again. `None`: it
     /// is none of this object.
     pub fn mark(fd: impl AsFd, object: &Status) -> Option<Self> {
-        if !super::map::is_descriptor_of(&fd, object) {
+        if !object::is_descriptor_of(&fd, object) {
             return None;
         }
         // Where the position cannot be set it is what it is, and tells less.
@@ -46,7 +46,7 @@ impl Description {
     /// Returns whether a number, which user code may have closed, still is a descriptor of this description, so that it
     /// may be closed here.
     pub fn is_of(&self, fd: impl AsFd) -> bool {
-        super::map::is_descriptor_of(&fd, &self.object)
+        object::is_descriptor_of(&fd, &self.object)
             && access(&fd) == Some(self.access)
             && seek(&fd, SeekFrom::Current(0)).unwrap_or(0) == self.position
     }

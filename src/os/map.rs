@@ -5,10 +5,10 @@
 
 use crate::error::{Error, Lack, Result};
 use crate::os::description::Description;
-use crate::os::object::{self, Status};
+use crate::os::object::Status;
 #[cfg(feature = "python")]
 use memmap2::MmapOptions;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MlockFlags, MprotectFlags, MremapFlags, ProtFlags};
 use shared_memory::Shmem;
@@ -310,10 +310,4 @@ impl Drop for PrivateMap {
 fn is_a_stream_closed() -> bool {
     // SAFETY: the numbers are only asked for their flags.
     [0, 1, 2].iter().any(|number| rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(*number) }).is_err())
-}
-
-/// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and
-/// its number may be another file's.
-pub fn is_descriptor_of(fd: impl AsFd, status: &Status) -> bool {
-    object::status(fd).is_ok_and(|found| found.is_same_object(status))
 }

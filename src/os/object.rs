@@ -101,6 +101,12 @@ pub fn status_of(name: impl AsRef<OsStr>) -> rustix::io::Result<Status> {
     Ok(Status::new(&fs::statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
+/// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and
+/// its number may be another file's.
+pub fn is_descriptor_of(fd: impl AsFd, of: &Status) -> bool {
+    status(fd).is_ok_and(|found| found.is_same_object(of))
+}
+
 /// Private to the process: an object that has no name yet, or a temporary one. If it is dropped unpublished, nothing is
 /// left of it.
 pub struct Unpublished {

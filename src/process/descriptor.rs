@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::os::description::{self, MarkedFd};
 use crate::os::fork::ForkMutex;
-use crate::os::map::is_descriptor_of;
+use crate::os::object::is_descriptor_of;
 use crate::os::object::{self, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

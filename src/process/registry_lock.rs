@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::os::bytelock::{self, Anchor, REGISTRY_BYTE};
 use crate::os::fork::ForkGuard;
-use crate::os::map::is_descriptor_of;
+use crate::os::object::is_descriptor_of;
 use crate::os::object::{self, Status};
 use crate::process::at_fork::{self, AttachmentTable};
 use crate::process::attachment::Attachment;
