@@ -7,7 +7,6 @@ were there when it began, and skips a variable that has vanished since.
 from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
-from operator import index as as_int
 
 from shmvar._core import _look
 
@@ -29,7 +28,7 @@ def _is_index(key: object) -> bool:
             return len(key.encode()) <= 1024
         except UnicodeEncodeError:
             return False
-    return hasattr(type(key), "__index__") and -(2**63) <= as_int(key) < 2**63  # type: ignore[arg-type]
+    return hasattr(type(key), "__index__") and -(2**63) <= type(key).__index__(key) < 2**63  # type: ignore[attr-defined]
 
 
 class SegmentKeys(KeysView[int | str]):

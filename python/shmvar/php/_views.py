@@ -7,7 +7,6 @@ were there when it began, and skips a variable that has vanished since.
 from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
-from operator import index as as_int
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than this package
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ _MISSING = object()
 
 def _is_index(key: object) -> bool:
     """Whether it is an index: an int, or what stands for one, of 64 bits. What is none is in no segment."""
-    return hasattr(type(key), "__index__") and -(2**63) <= as_int(key) < 2**63  # type: ignore[arg-type]
+    return hasattr(type(key), "__index__") and -(2**63) <= type(key).__index__(key) < 2**63  # type: ignore[attr-defined]
 
 
 class SegmentKeys(KeysView[int]):
