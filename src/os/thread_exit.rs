@@ -4,6 +4,9 @@
 //! Rust between, which may be unwound by a panic and by nothing else, end the process. Only the handlers that a thread
 //! has pushed come before the first frame is left: such a handler can keep the thread where it is. (musl ends a thread
 //! without unwinding.)
+//!
+//! A thread that has been here once keeps its handler, wherever it is later. So a program that embeds the interpreter,
+//! ends it, and then cancels such a thread and waits for it, waits in vain.
 
 /// Lets this thread stand still for ever, instead of being unwound, where somebody ends it while `is_over` is true. It
 /// is asked when that happens. A second call of a thread does nothing.
