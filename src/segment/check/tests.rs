@@ -160,6 +160,10 @@ fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> 
     let segment = segment(name);
     let att = &*segment.attachment().unwrap();
     fill(att, 3_000);
+    // What the other writers store has its slots before something is damaged: a leaf that grew would take a copy of the
+    // damage along, which is not taken back.
+    let written = |turn: u64| Index::Int(10_000 + turn as i64 % 50);
+    (0..50).for_each(|turn| put(att, &written(turn), 3, None).unwrap());
     let edits = damage(att);
     let word = |offset| att.mem.at::<std::sync::atomic::AtomicU64>(offset).unwrap();
     let before: Vec<u64> = edits.iter().map(|(offset, to)| word(*offset).swap(*to, Ordering::SeqCst)).collect();
@@ -168,7 +172,7 @@ fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> 
         turn += 1;
         // The values are inline, so these writes leave the damaged blocks and spans alone.
         if turn < turns {
-            put(att, &Index::Int(10_000 + turn as i64 % 50), 3, None)?;
+            put(att, &written(turn), 3, None)?;
         }
         Ok(())
     });
