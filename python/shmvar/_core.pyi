@@ -742,9 +742,9 @@ class Segment(MutableMapping[Any, Any]):
         A result that cannot be pickled, has no room in the segment, or cannot be stored because the
         segment is blocked or its server does not answer, is returned and not stored: then those who
         wait compute one after the other. Through a read-only handle, what is not stored is computed
-        without waiting for anybody, and returned. A result that was stored and that this process
-        cannot rebuild (its unpickling fails) is computed anew, as if there were none; one that needs
-        code, in a segment that is not trusted, raises `UntrustedValueError`.
+        without waiting for anybody, and returned. A result that was stored and whose unpickling
+        fails is computed anew, as if there were none; but one whose class is missing here raises
+        what reading it raises, and so does one that needs code in a segment that is not trusted.
 
         Args:
             function: what is called; None returns a decorator.

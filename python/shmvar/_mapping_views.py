@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MISSING = object()
 
 
-def _is_index(key: object) -> bool:
+def is_index(key: object) -> bool:
     """Whether it is an index: a text that is not too long, an int, or what stands for one, of 64 bits. What is none is
     in no segment.
     """
@@ -37,7 +37,7 @@ class SegmentKeys(KeysView[int | str]):
     __slots__ = ()
 
     def __contains__(self, index: object) -> bool:
-        return _is_index(index) and super().__contains__(index)
+        return is_index(index) and super().__contains__(index)
 
 
 class SegmentKeysWithPrefix(KeysView["Any"]):
@@ -55,7 +55,7 @@ class SegmentKeysWithPrefix(KeysView["Any"]):
         return (index for index in self._mapping if isinstance(index, str) and index.startswith(prefix))
 
     def __contains__(self, index: object) -> bool:
-        return isinstance(index, str) and index.startswith(self._prefix) and _is_index(index) and index in self._mapping
+        return isinstance(index, str) and index.startswith(self._prefix) and is_index(index) and index in self._mapping
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -78,7 +78,7 @@ class SegmentItems(ItemsView[int | str, "Any"]):
                 yield index, value
 
     def __contains__(self, item: object) -> bool:
-        return isinstance(item, tuple) and len(item) == 2 and _is_index(item[0]) and super().__contains__(item)
+        return isinstance(item, tuple) and len(item) == 2 and is_index(item[0]) and super().__contains__(item)
 
 
 class SegmentValues(ValuesView["Any"]):

@@ -154,10 +154,10 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
 def _is_beyond_rebuilding(get: Callable[..., Any], index: str, error: Exception) -> bool:
     """Whether a result is stored that fails to be rebuilt, each time: it is computed again then, as if it were missing.
 
-    An error of the package is about the segment, or the trust in it, and a lack of memory or of stack is this caller's.
-    An exception that comes only once is that of a signal handler.
+    An error of the package is about the segment, or the trust in it; a lack of memory, of stack, or of a class that the
+    value needs is this process's. An exception that comes only once is that of a signal handler.
     """
-    if isinstance(error, (Error, MemoryError, RecursionError)):
+    if isinstance(error, (Error, MemoryError, RecursionError, AttributeError, ImportError)):
         return False
     try:
         get(index)

@@ -41,3 +41,7 @@ def double(jobs, done):
             if number is None:
                 return
             done.put(2 * number)
+
+
+def receive_from_php(key):
+    return shmvar.php.MessageQueue(key).receive(timeout=60)

@@ -7,6 +7,7 @@ import pickle
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from helpers import child_functions
 from helpers.marks import needs_php
 
 from shmvar import php
@@ -41,14 +42,10 @@ def test_the_error_of_any_other_text_has_no_message():
     assert php.UnserializeError("text", 5).message is None and php.UnserializeError("text", 5).offset == 5
 
 
-def receive(key):
-    php.MessageQueue(key).receive(timeout=60)
-
-
 def test_the_message_comes_out_of_another_process(queue):
     queue.send(b"no text", 9, serialize=False)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        error = pool.submit(receive, queue.key).exception()
+        error = pool.submit(child_functions.receive_from_php, queue.key).exception()
     assert type(error) is php.UnserializeError and error.message == (9, b"no text") and queue.stat().messages == 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, Value
 from typing import Any
 
 from shmvar._errors import CorruptSegmentError
-from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix
+from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix, is_index
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, items_of, read_only, ttl_of, turns
 from shmvar._remote.handle import VAIN, Handle
@@ -332,6 +332,9 @@ class RemoteItems(ItemsView[int | str, Any]):
                 portion = []
         if portion:
             yield from self._mapping._portion(portion).items()
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and is_index(item[0]) and super().__contains__(item)
 
 
 class RemoteValues(ValuesView[Any]):
