@@ -151,19 +151,19 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
         pass  # Whatever pickling the value raises: the caller gets it all the same.
 
 
-def _is_beyond_rebuilding(get: Callable[..., Any], index: str, error: Exception) -> bool:
-    """Whether a result is stored that fails to be rebuilt, each time: it is computed again then, as if it were missing.
+def _missing_if_broken(get: Callable[..., Any], index: str, error: Exception) -> Any:
+    """`_MISSING` if a result is stored that fails to be rebuilt, each time: it is computed again then. Else raises.
 
     An error of the package is about the segment, or the trust in it; a lack of memory, of stack, or of a class that the
     value needs is this process's. An exception that comes only once is that of a signal handler.
     """
-    if isinstance(error, (Error, MemoryError, RecursionError, AttributeError, ImportError)):
-        return False
-    try:
-        get(index)
-    except Exception as again:
-        return type(again) is type(error)
-    return False
+    if not isinstance(error, (Error, MemoryError, RecursionError, AttributeError, ImportError)):
+        try:
+            get(index)
+        except Exception as again:
+            if type(again) is type(error):
+                return _MISSING
+    raise error
 
 
 def memoize(segment: Segment, function: Any, ttl: Any, key: Any, name: Any) -> Any:
@@ -197,9 +197,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
         try:
             value = get(index, missing)
         except Exception as error:
-            if not _is_beyond_rebuilding(get, index, error):
-                raise
-            value = missing
+            value = _missing_if_broken(get, index, error)
         if value is not missing:
             hits += 1
             return value
@@ -211,9 +209,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
                     try:
                         value = get(index, missing)
                     except Exception as error:
-                        if not _is_beyond_rebuilding(get, index, error):
-                            raise
-                        value = missing
+                        value = _missing_if_broken(get, index, error)
                     if value is not missing:
                         hits += 1
                         known = True
@@ -255,9 +251,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
         try:
             value = get(index, missing)
         except Exception as error:
-            if not _is_beyond_rebuilding(get, index, error):
-                raise
-            value = missing
+            value = _missing_if_broken(get, index, error)
         if value is not missing:
             hits += 1
             return value
@@ -269,9 +263,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
                     try:
                         value = get(index, missing)
                     except Exception as error:
-                        if not _is_beyond_rebuilding(get, index, error):
-                            raise
-                        value = missing
+                        value = _missing_if_broken(get, index, error)
                     if value is not missing:
                         hits += 1
                         known = True

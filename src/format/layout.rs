@@ -30,7 +30,8 @@ unsafe impl Shared for AtomicU64 {}
 /// different rates; that is why the struct has so many fields, and why it has padding.
 #[repr(C, align(64))]
 pub struct State {
-    /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`](crate::format::numbers::WAITERS) if a process waits.
+    /// The writer lock: 0 if it is free, else the owner's participant number + 1, with
+    /// [`WAITERS`](crate::format::numbers::WAITERS) if a process waits.
     pub lock: AtomicU32,
     pub(super) _lock_word: AtomicU32,
     /// The part of `used` that is charged for queues and their items.

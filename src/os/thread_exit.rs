@@ -33,6 +33,31 @@ use std::{
 #[cfg(target_env = "gnu")]
 thread_local! {
     static PREPARED: Cell<bool> = const { Cell::new(false) };
+    static HANDLER: Cell<Option<Handler>> = const { Cell::new(None) };
+}
+
+#[cfg(target_env = "gnu")]
+type Push = unsafe extern "C" fn(*mut CleanupBuffer, unsafe extern "C" fn(*mut c_void), *mut c_void);
+#[cfg(target_env = "gnu")]
+type Pop = unsafe extern "C" fn(*mut CleanupBuffer, c_int);
+
+/// The handler of a thread, which is taken away when the thread ends by itself.
+#[cfg(target_env = "gnu")]
+struct Handler {
+    buffer: *mut CleanupBuffer,
+    pop: Pop,
+}
+
+#[cfg(target_env = "gnu")]
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // SAFETY: the buffer is from `prepare` of this thread, whose frames are all left: nobody else's is above it.
+        // Afterwards nothing refers to it.
+        unsafe {
+            (self.pop)(self.buffer, 0);
+            drop(Box::from_raw(self.buffer));
+        }
+    }
 }
 
 /// `struct _pthread_cleanup_buffer` of glibc's `pthread.h`. It is Linux's ABI for as long as there is glibc.
@@ -49,23 +74,27 @@ struct CleanupBuffer {
 #[cfg(target_env = "gnu")]
 #[cold]
 fn prepare(is_over: fn() -> bool) {
-    type Push = unsafe extern "C" fn(*mut CleanupBuffer, unsafe extern "C" fn(*mut c_void), *mut c_void);
     PREPARED.set(true);
-    // SAFETY: the name ends with 0.
-    let push = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_pthread_cleanup_push".as_ptr()) };
-    if push.is_null() {
+    // SAFETY: the names end with 0.
+    let (push, pop) = unsafe {
+        let named = |name: &std::ffi::CStr| libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
+        (named(c"_pthread_cleanup_push"), named(c"_pthread_cleanup_pop"))
+    };
+    if push.is_null() || pop.is_null() {
         return;
     }
     let buffer =
         CleanupBuffer { routine: None, argument: std::ptr::null_mut(), cancel_type: 0, previous: std::ptr::null_mut() };
     // glibc calls a handler when the frame of its buffer is left, which it tells by the address: a buffer that is not on
-    // the stack belongs to the frame that is left first. The buffer is never freed, for the thread may end at any time.
+    // the stack belongs to the frame that is left first.
     let buffer = Box::into_raw(Box::new(buffer));
-    // SAFETY: the function of this name has had this signature since glibc 2.0. It fills the buffer, which lives on, and
-    // hangs it into the list of this thread. The argument is a function, as `handler` expects.
+    // SAFETY: glibc's functions of these names have these signatures. The first fills the buffer, which lives until
+    // `Handler` is dropped, and hangs it into the list of this thread. The argument is a function, as `handler` expects.
     unsafe {
-        let push = std::mem::transmute::<*mut c_void, Push>(push);
+        let (push, pop) =
+            (std::mem::transmute::<*mut c_void, Push>(push), std::mem::transmute::<*mut c_void, Pop>(pop));
         push(buffer, handler, is_over as *mut c_void);
+        HANDLER.set(Some(Handler { buffer, pop }));
     }
 }
 

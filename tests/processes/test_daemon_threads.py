@@ -132,3 +132,31 @@ def test_f17_a_thread_that_ends_itself_is_not_held_up(key):
     """
     helpers.run(code, key)
     shmvar.destroy(key)
+
+
+def test_threads_leave_nothing_when_they_end(key):
+    """Each thread has a handler, which goes with it."""
+    code = """
+        import ctypes, threading
+        segment = shmvar.attach(key)
+        information = ctypes.CDLL(None).mallinfo2
+
+        class Information(ctypes.Structure):
+            _fields_ = [(f"field{number}", ctypes.c_size_t) for number in range(10)]
+
+        information.restype = Information
+
+        def threads(count):
+            for _ in range(count):
+                thread = threading.Thread(target=lambda: segment.put(1, {"a": {1}}))
+                thread.start()
+                thread.join()
+            return information().field7  # bytes in use
+
+        threads(200)
+        before = threads(200)
+        grown = threads(4000) - before
+        assert grown < 60_000, grown
+    """
+    helpers.run(code, key)
+    shmvar.destroy(key)
