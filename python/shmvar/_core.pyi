@@ -1176,6 +1176,8 @@ class Queue:
     def clear(self) -> None:
         """Remove the items that wait. Those that somebody has taken stay with their takers.
 
+        What a process held that has died waits, too, and is removed.
+
         The first ones go first; another process may see some of them gone and the others there. A
         queue whose record in the segment is damaged is removed as well.
         """

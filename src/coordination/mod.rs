@@ -19,7 +19,8 @@
 //! | [`queue_keys`] | the keys of items, the ids of holders |
 //! | [`queue_edit`] | one change of a queue and its items |
 //! | [`queue_put`] | putting an item, waiting for room |
-//! | [`queue_take`] | getting and taking an item, waiting for one, takers that are dead |
+//! | [`queue_take`] | getting and taking an item, waiting for one |
+//! | `queue_holders` | who holds items, and which of the holders are dead |
 //! | [`queue_finish`] | an item is done or given back; removing all items |
 //! | [`queue_look`] | looking at queues without the writer lock |
 //! | [`dump`], [`queue_dump`] | a dump of everything, as of one instant; the items of all queues for it |
@@ -47,6 +48,7 @@ pub mod lock_watch;
 pub mod queue_dump;
 pub mod queue_edit;
 pub mod queue_finish;
+mod queue_holders;
 pub mod queue_keys;
 pub mod queue_look;
 pub mod queue_put;

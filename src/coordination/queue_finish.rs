@@ -3,6 +3,7 @@
 //! The protocol is "Queues" in docs/protocol.md (*done*, *give back*, *clear*, **Who holds**).
 
 use crate::coordination::queue_edit::{CLEARED_AT_ONCE, Lacking, QueueEdit, WorkArounds};
+use crate::coordination::queue_holders::Holders;
 use crate::coordination::queue_record::Parts;
 use crate::coordination::queue_state::{FirstItem, QueueState};
 use crate::coordination::{AsCoordination, Coordination, CoordinationWriter};
@@ -112,21 +113,26 @@ impl Coordination {
         let _ = self.end_holds_again(&until);
     }
 
-    /// Removes the items that wait in a queue, up to the last one that is there when the call begins. What is held
-    /// stays. Returns how many were removed.
+    /// Removes the items that wait in a queue, up to the last one that is there when the call begins. What a dead process
+    /// holds is among them; what a living one holds stays. Returns how many were removed.
     pub fn clear_queue(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<u64> {
         name.check_length()?;
         let (mut around, mut backoff, mut scratch) = (WorkArounds::default(), Backoff::default(), Scratch::new());
-        let (mut until, mut removed, mut missing) = (None, 0_u64, 0_u64);
+        let (mut until, mut removed, mut missing, mut holders) = (None, 0_u64, 0_u64, Holders::default());
         loop {
             let mut writer = self.write(policy)?;
             if missing >= MISSING_MAX {
                 writer.remove_damaged_queue(name, &mut scratch)?;
                 break;
             }
-            let step = writer.clear_some(name, (&mut until, &mut missing), around, &mut scratch)?;
+            let step = writer.clear_some(name, (&mut until, &mut missing, &mut holders), around, &mut scratch)?;
             let (cleared, freed, sparse) = match step {
                 Cleared::Nothing => break,
+                Cleared::Ask => {
+                    drop(writer);
+                    self.ask_holders(&mut holders)?;
+                    continue;
+                }
                 Cleared::Some(count, freed, sparse) => (count, freed, sparse),
                 Cleared::Lacks(lacking) => {
                     drop(writer);
@@ -151,6 +157,8 @@ impl Coordination {
 enum Cleared {
     /// Nothing is left to remove.
     Nothing,
+    /// Others hold items, and are to be asked whether they live.
+    Ask,
     /// So many items are gone. What was freed, and the leaf that is nearly empty.
     Some(u64, u64, Option<(Leaf, u64)>),
     /// Something has to be obtained first.
@@ -190,12 +198,12 @@ impl CoordinationWriter<'_> {
         Ok(Ended::Made { freed: edit.freed, sparse, was_crowded })
     }
 
-    /// Removes a few items that wait and whose tickets are below `until`, which the first step sets. A queue whose
-    /// record is damaged is removed as a whole.
+    /// Removes a few items that wait, or that the dead hold, and whose tickets are below `until`, which the first step
+    /// sets. A queue whose record is damaged is removed as a whole.
     fn clear_some(
         &mut self,
         name: &Index<'_>,
-        (until, missing): (&mut Option<(u64, u64)>, &mut u64),
+        (until, missing, holders): (&mut Option<(u64, u64)>, &mut u64, &mut Holders),
         around: WorkArounds,
         scratch: &mut Scratch,
     ) -> Result<Cleared> {
@@ -209,6 +217,10 @@ impl CoordinationWriter<'_> {
         };
         let Some(mut state) = found.state.take() else { return Ok(Cleared::Nothing) };
         let (queue, tail) = *until.get_or_insert((state.queue, state.tail));
+        let own = self.att.coordination().holder_of(self.number);
+        if holders.give_back(&mut state, own, |_| true)? {
+            return Ok(Cleared::Ask);
+        }
         let next = |state: &QueueState| -> Option<FirstItem> {
             state.first().filter(|first| state.queue == queue && state.ticket_of(*first) < tail)
         };

@@ -11,7 +11,7 @@ use crate::coordination::queue_state::QueueState;
 use crate::error::{Error, Result};
 #[cfg(feature = "python")]
 use crate::fallible;
-use crate::key::{Index, IndexBuf};
+use crate::key::{Index, IndexBuf, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::{MappedAccess, PreadAccess, reading};
 #[cfg(feature = "python")]
@@ -39,6 +39,18 @@ pub struct QueueInfo {
 }
 
 impl Coordination {
+    /// Reads what the record of a queue says, without the writer lock. `None`: the queue has no slot, and so no items.
+    pub fn read_queue(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<QueueState>> {
+        let mut scratch = Scratch::new();
+        let Some(found) = self.find_entry(&Name::of_queue(name), &mut scratch, policy)? else { return Ok(None) };
+        let bytes = match found.content.kind() {
+            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..),
+            _ => None,
+        };
+        let size = self.identity.geometry.length;
+        QueueState::parse(bytes.unwrap_or_default(), found.content.has_second_head(), Parts::All, size).map(Some)
+    }
+
     /// Returns how many items wait in a queue. What a dead process holds waits: the next call that looks finds that.
     pub fn queue_len(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<u64> {
         name.check_length()?;

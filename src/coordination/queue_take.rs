@@ -1,17 +1,15 @@
-//! Getting and taking the first item of a queue, waiting for one, and finding takers that are dead.
+//! Getting and taking the first item of a queue, and waiting for one.
 //!
-//! The protocol is "Queues" in docs/protocol.md (*get*, *take*, **Wait for an item**, **Is it dead?**).
+//! The protocol is "Queues" in docs/protocol.md (*get*, *take*, **Wait for an item**).
 
 use crate::coordination::Coordination;
 use crate::coordination::queue_edit::WorkArounds;
-use crate::coordination::queue_keys::{HolderId, NOBODY, holder_id, holder_number};
+use crate::coordination::queue_holders::Holders;
 use crate::coordination::queue_put::TRY_LIMIT;
 use crate::coordination::queue_record::Parts;
-use crate::coordination::queue_state::QueueState;
 use crate::error::{Error, Result};
-use crate::fallible;
 use crate::format::sleeper_of;
-use crate::key::{Index, Name};
+use crate::key::Index;
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
@@ -78,17 +76,6 @@ enum TakeAttempt {
     Empty,
     /// Others hold items, and it is time to ask whether they live.
     Ask,
-}
-
-/// Private to the process: the holders of items of one queue, as one call knows them.
-#[derive(Default)]
-struct Holders {
-    /// Those that were seen, without this process.
-    seen: Vec<HolderId>,
-    /// Those of them that were found dead, sorted.
-    dead: Vec<HolderId>,
-    /// Whether they were asked since the call last slept.
-    asked: bool,
 }
 
 impl Coordination {
@@ -183,21 +170,6 @@ impl Coordination {
         false
     }
 
-    /// Asks who of the holders that were seen is dead. No lock is held here, because that takes system calls.
-    #[cold]
-    fn ask_holders(&self, holders: &mut Holders) -> Result<()> {
-        holders.asked = true;
-        holders.dead.clear();
-        holders.seen.sort_unstable();
-        holders.seen.dedup();
-        for owner in &holders.seen {
-            if !self.holder_lives(*owner)? {
-                fallible::push(&mut holders.dead, *owner, HOLDERS)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Gets or takes the first item, if one waits.
     fn try_take(
         &self,
@@ -214,13 +186,10 @@ impl Coordination {
             let own = self.holder_of(writer.number);
             let mut found = writer.find_queue(name, Parts::All, scratch)?;
             let Some(mut state) = found.state.take() else { return Ok(TakeAttempt::Empty) };
-            if !state.entries.is_empty() {
-                state.give_back_of(&holders.dead);
-                // Also a call that does not wait gets what a dead taker holds.
-                let due = || os::monotonic_ms() >= next_look.load(Ordering::Relaxed);
-                if !holders.asked && (state.first().is_none() || due()) && holders.see(&state, own)? {
-                    return Ok(TakeAttempt::Ask);
-                }
+            // Also a call that does not wait gets what a dead taker holds.
+            let due = || os::monotonic_ms() >= next_look.load(Ordering::Relaxed);
+            if holders.give_back(&mut state, own, |state| state.first().is_none() || due())? {
+                return Ok(TakeAttempt::Ask);
             }
             let Some(first) = state.first() else { return Ok(TakeAttempt::Empty) };
             let (queue, ticket) = (state.queue, state.ticket_of(first));
@@ -286,50 +255,5 @@ impl Coordination {
             let value = if small { Taken::Small(content.prefix_len() as usize) } else { Taken::Large };
             return Ok(TakeAttempt::Taken(TakenItem { value, hold, attempts }, state.first().is_some()));
         }
-    }
-}
-
-/// The name of the holders in the error for a lack of memory.
-const HOLDERS: &str = "a list of processes that hold items";
-
-impl Holders {
-    /// Notes who holds items, but for this process. Returns whether anybody does.
-    fn see(&mut self, state: &QueueState, own: HolderId) -> Result<bool> {
-        self.seen.clear();
-        for entry in &state.entries {
-            if entry.owner != NOBODY && entry.owner != own && self.seen.last() != Some(&entry.owner) {
-                fallible::push(&mut self.seen, entry.owner, HOLDERS)?;
-            }
-        }
-        Ok(!self.seen.is_empty())
-    }
-}
-
-impl Coordination {
-    /// Returns the id of a participant as a holder of items, with its present generation.
-    pub fn holder_of(&self, number: u32) -> HolderId {
-        holder_id(number, self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed)))
-    }
-
-    /// Returns whether a holder is alive and still the same one. An answer that is late cannot become wrong, because no
-    /// other participant ever gets the same id.
-    pub fn holder_lives(&self, holder: HolderId) -> Result<bool> {
-        let number = holder_number(holder);
-        let Some(record) = self.participant(number) else { return Ok(false) };
-        let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
-        // The generation is compared last: a number that was claimed anew meanwhile is another participant's.
-        Ok(lives && self.holder_of(number) == holder)
-    }
-
-    /// Reads what the record of a queue says, without the writer lock. `None`: the queue has no slot, and so no items.
-    pub fn read_queue(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<QueueState>> {
-        let mut scratch = Scratch::new();
-        let Some(found) = self.find_entry(&Name::of_queue(name), &mut scratch, policy)? else { return Ok(None) };
-        let bytes = match found.content.kind() {
-            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..),
-            _ => None,
-        };
-        let size = self.identity.geometry.length;
-        QueueState::parse(bytes.unwrap_or_default(), found.content.has_second_head(), Parts::All, size).map(Some)
     }
 }

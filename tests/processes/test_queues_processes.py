@@ -129,6 +129,20 @@ def test_a_busy_queue_does_not_pass_over_what_a_dead_process_held(seg, key, take
     helpers.until(came)
 
 
+def test_clear_removes_what_a_dead_process_held_and_leaves_what_a_living_one_holds(seg, taker):
+    jobs = seg.queue("jobs")
+    for number in range(5):
+        jobs.put(bytes(number * 2_000))
+    dead, alive = taker(2), taker(1)
+    helpers.kill(dead.pid)
+    jobs.clear()  # nobody has looked at the holders before
+    assert jobs.qsize() == 0 and seg.info().queues["jobs"]["held"] == 1
+    helpers.kill(alive.pid)
+    assert jobs.qsize() == 1  # nothing else is in the queue
+    jobs.clear()
+    assert jobs.empty() and seg.info().queues == {} and seg.check().used == 0
+
+
 COST = """
 import threading
 q = shmvar.attach(key).queue("jobs", maxsize=1)

@@ -76,6 +76,23 @@ def test_a_taker_that_is_killed_at_any_step_loses_nothing(seg, key, step, size):
     assert jobs.get(timeout=30) == "next" and jobs.empty() and charged(seg) == 0
 
 
+def test_clear_removes_what_a_dead_process_held_and_leaves_what_a_living_one_holds(seg, key):
+    jobs = shmvar.attach(options(key, grace=0.05)).queue("jobs")
+    jobs.put("dead")
+    jobs.put(LARGE)
+    assert helpers.reap(helpers.fork(killed, key, "block", "take")) == -signal.SIGKILL
+    with jobs.take(30):
+        jobs.put("waits")
+
+        def cleared():
+            jobs.clear()
+            found = seg.info().queues["jobs"]  # only reads: nothing but `clear` looks at the holders
+            return found["waiting"] == 0 and found["held"] == 1
+
+        helpers.until(cleared, 30)
+    assert seg.info().queues == {} and charged(seg) == 0
+
+
 @pytest.mark.parametrize("step", ["answer", "reading", "finished"])
 @pytest.mark.parametrize("size", ["long", "large"])
 def test_a_get_of_a_long_item_that_is_killed_leaves_it_or_has_got_it(seg, key, step, size):

@@ -75,7 +75,7 @@ class RemoteQueue(Displayed, ServerQueue):
     def clear(self) -> None:
         last = b""
         while True:
-            answer = self._change(True, b"clear", last, what="the clear of")
+            answer = self._change(True, b"clear", last, self._grace(), what="the clear of")
             if answer[:1] != b"+":
                 return
             last = answer[1:]

@@ -9,7 +9,7 @@
 --       back   6 ticket  7 token
 --       undo   6 token: gives back what a take may have taken, or may yet take. 2 and 3 are those of the take
 --       again  6 ticket  7 kind  8 payload  9 attempts: what was got waits again, as the first
---       clear  6 the last ticket, "": of now
+--       clear  6 the last ticket, "": of now  7 grace in us
 --       look   6 grace in us: gives back what dead holders have. It has no slot, and needs none
 -- returns one of
 --       "g" the segment is gone      "l" a later request of this slot was here
@@ -94,12 +94,13 @@ local function entries()
 end
 
 -- What dead holders have is given back by the way.
-local grace = tonumber(op == 'get' and ARGV[7] or op == 'take' and ARGV[8] or looks and ARGV[6] or 0)
+local grace = tonumber((op == 'get' or op == 'clear') and ARGV[7] or op == 'take' and ARGV[8] or looks and ARGV[6] or 0)
 local back, marks, dying, swept = {}, {}, 0, false
-if grace > 0 and held > 0 and (now - looked >= 50000 or looked > now or waits + returned == 0) then
+if grace > 0 and not broken and held > 0
+    and (op == 'clear' or now - looked >= 50000 or looked > now or waits + returned == 0) then
     local states = {}
     for ticket, entry in pairs(entries()) do
-        if entry[2] ~= '-' then
+        if entry[2] and entry[2] ~= '-' then
             local owner = string.match(entry[2], '^[^.]*')
             if op == 'take' and owner == string.match(ARGV[6], '^[^.]*') then
                 -- Who asks lives.
