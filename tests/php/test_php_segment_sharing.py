@@ -251,17 +251,24 @@ def test_calls_leak_nothing(locked, segment):
                         call(*arguments)
                 handle.clear()
 
-    tracemalloc.start()
-    try:
-        all_calls(100)
+    def grown():
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         all_calls(300)
         gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        all_calls(100)
+        # Python keeps some of what it frees for its next objects, so a round may grow; with a leak every one would: by
+        # 9,600 bytes, if it were the smallest object in each repetition.
+        rounds = [grown()]
+        while min(rounds) > 5_000 and len(rounds) < 8:
+            rounds.append(grown())
     finally:
         tracemalloc.stop()
-    assert grown < 50_000, grown
+    assert min(rounds) < 5_000, rounds
 
 
 @pytest.mark.slow
