@@ -14,6 +14,8 @@ use std::ffi::CStr;
 pub const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
 
 /// An attribute of a module, which is imported if necessary.
+///
+/// In place of `py.import`, which does not prepare the thread for its end ([`interpreter::python_code_follows`]).
 pub fn attribute<'py>(py: Python<'py>, module: &CStr, name: &CStr) -> PyResult<Bound<'py, PyAny>> {
     interpreter::python_code_follows();
     // SAFETY: the interpreter is attached; both texts end with 0.
@@ -24,13 +26,29 @@ pub fn attribute<'py>(py: Python<'py>, module: &CStr, name: &CStr) -> PyResult<B
 }
 
 /// The same, looked up once and then kept in a static.
+#[inline]
 pub fn cached_attribute<'py>(
     py: Python<'py>,
     cache: &'static PyOnceLock<Py<PyAny>>,
     module: &CStr,
     name: &CStr,
 ) -> PyResult<&'py Bound<'py, PyAny>> {
-    cache.get_or_try_init(py, || attribute(py, module, name).map(Bound::unbind)).map(|object| object.bind(py))
+    once(py, cache, || attribute(py, module, name).map(Bound::unbind)).map(|object| object.bind(py))
+}
+
+/// What is made once and then kept. Where several make it, what the first of them has made counts.
+///
+/// `PyOnceLock::get_or_try_init` and `import` would let the second one wait for the first. That may be for ever: a
+/// signal handler or a finalizer that runs in the middle of `make`, and comes here too, would wait for its own thread,
+/// and a forked child for a thread that it does not have.
+#[inline]
+pub fn once<'a, T>(py: Python<'_>, cache: &'a PyOnceLock<T>, make: impl FnOnce() -> PyResult<T>) -> PyResult<&'a T> {
+    if let Some(found) = cache.get(py) {
+        return Ok(found);
+    }
+    let made = make()?;
+    // Nobody runs code of Python while the cell is filled. Where another one was faster, what was made here is dropped.
+    Ok(cache.get_or_init(py, || made))
 }
 
 /// The object as a mapping: an instance of `collections.abc.Mapping`. `None`: it is none.
@@ -40,6 +58,7 @@ pub fn cached_attribute<'py>(
 /// when it is asked, whatever it raises. The class is taken from the module that every interpreter has loaded already.
 pub fn mapping<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<Option<&'a Bound<'py, PyMapping>>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    interpreter::python_code_follows();
     let is_one = object.is_instance_of::<PyDict>()
         || object.is_instance(cached_attribute(object.py(), &CLASS, c"_collections_abc", c"Mapping")?)?;
     // SAFETY: `PyMapping` stands for any object, and this is a mapping.
@@ -52,6 +71,7 @@ pub fn method<'py, const N: usize>(
     name: &CStr,
     arguments: [Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyAny>> {
+    interpreter::python_code_follows();
     // SAFETY: the object is borrowed; the text ends with 0.
     let method = unsafe { new_reference(object.py(), ffi::PyObject_GetAttrString(object.as_ptr(), name.as_ptr()))? };
     call(&method, arguments, None)
@@ -63,6 +83,7 @@ pub fn call<'py, const N: usize>(
     arguments: [Bound<'py, PyAny>; N],
     named: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    interpreter::python_code_follows();
     let arguments = create::tuple(callable.py(), arguments.into_iter().map(Ok))?;
     callable.call(arguments, named)
 }

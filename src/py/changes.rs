@@ -247,7 +247,7 @@ impl PyChanges {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._task_watcher")?.call_method1("next_change", (slf,))
+        calls::attribute(slf.py(), c"shmvar._task_watcher", c"next_change")?.call1((slf,))
     }
 
     #[doc = stub!(Changes.close)]

@@ -4,6 +4,7 @@
 
 use crate::format::Eviction;
 use crate::key::{Index, IndexBuf, Key};
+use crate::py::calls;
 use crate::py::create;
 use crate::py::errors;
 use crate::py::interpreter;
@@ -165,7 +166,7 @@ fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
 /// The seconds of a `timedelta`. `error` says why the object is no number.
 #[cold]
 fn seconds_of_timedelta(object: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<f64> {
-    if object.is_instance(&object.py().import("datetime")?.getattr("timedelta")?)? {
+    if object.is_instance(&calls::attribute(object.py(), c"datetime", c"timedelta")?)? {
         return object.call_method0("total_seconds")?.extract();
     }
     if error.is_instance_of::<PyOverflowError>(object.py()) {

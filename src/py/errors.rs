@@ -167,14 +167,36 @@ pub fn raise_text(py: Python<'_>, class: &CStr, text: &str) -> PyErr {
 
 /// Imports the classes of the errors of queues, when a queue is made: when one is raised, the files may be out of reach
 /// (after `os.chroot`, or as another user), and a program that catches `queue.Empty` would meet an `ImportError`. Where
-/// they are out of reach already, or no descriptor is left, the queue is of use all the same.
+/// they are out of reach already, or no descriptor is left, the queue is of use all the same: its errors are of the
+/// base class then ([`raise`]).
 pub fn import_those_of_queues(py: Python<'_>) -> PyResult<()> {
     static IMPORTED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    match calls::cached_attribute(py, &IMPORTED, c"shmvar._queue_errors", c"QueueEmptyError") {
-        Err(error) if !error.is_instance_of::<PyImportError>(py) && !error.is_instance_of::<PyOSError>(py) => {
-            Err(error)
+    if IMPORTED.get(py).is_none() {
+        if let Some(class) = class_of_file(py, c"shmvar._queue_errors", c"QueueEmptyError")? {
+            calls::once(py, &IMPORTED, || Ok(class.unbind()))?;
         }
-        _ => Ok(()),
+    }
+    Ok(())
+}
+
+/// A class of a module that is imported here. `None`: its file, or one that it imports, cannot be read.
+fn class_of_file<'py>(py: Python<'py>, module: &CStr, class: &CStr) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let is_of_files =
+        |error: &PyErr| error.is_instance_of::<PyImportError>(py) || error.is_instance_of::<PyOSError>(py);
+    let first = match calls::attribute(py, module, class) {
+        Ok(class) => return Ok(Some(class)),
+        Err(error) if is_of_files(&error) => error,
+        Err(error) => return Err(error),
+    };
+    // A signal handler may have raised the error in the middle of the import; often it is a `TimeoutError`, which is an
+    // `OSError`. Such an error does not come again, and that of a file does.
+    match calls::attribute(py, module, class) {
+        Ok(_) => Err(first),
+        Err(again) if !is_of_files(&again) => Err(again),
+        Err(again) => {
+            let is_same = again.get_type(py).is(first.get_type(py)) && again.to_string() == first.to_string();
+            if is_same { Ok(None) } else { Err(first) }
+        }
     }
 }
 
@@ -188,15 +210,16 @@ fn raise<'py>(
     // These classes derive from error classes of `queue` and of pickle, which have imports of their own. So they have
     // modules of their own, too. Where the files are out of reach by now, the error is of the base class that is loaded.
     let (found, base) = if class.to_bytes().starts_with(b"Queue") {
-        (calls::attribute(py, c"shmvar._queue_errors", class), c"WaitTimeoutError")
+        (class_of_file(py, c"shmvar._queue_errors", class), c"WaitTimeoutError")
     } else if class == c"UntrustedValueError" {
-        (calls::attribute(py, c"shmvar._untrusted_error", class), c"Error")
+        (class_of_file(py, c"shmvar._untrusted_error", class), c"Error")
     } else {
-        (calls::attribute(py, c"shmvar._errors", class), class)
+        (Ok(None), class)
     };
     let found = match found {
-        Err(error) if error.is_instance_of::<PyImportError>(py) => calls::attribute(py, c"shmvar._errors", base),
-        found => found,
+        Ok(None) => calls::attribute(py, c"shmvar._errors", base),
+        Ok(Some(class)) => Ok(class),
+        Err(error) => Err(error),
     };
     found.and_then(call).map_or_else(|error| error, PyErr::from_value)
 }

@@ -4,6 +4,7 @@
 //! The Python half is `shmvar._greenlets`. Which thread or greenlet owns a lock is decided in `lock_owner`.
 
 use crate::key::Index;
+use crate::py::calls;
 use crate::py::convert;
 use crate::segment::Segment;
 use pyo3::prelude::*;
@@ -27,7 +28,7 @@ pub fn were_used() -> bool {
 
 /// A module, if the program has imported it.
 pub fn loaded<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let modules = py.import("sys")?.getattr("modules")?;
+    let modules = calls::attribute(py, c"sys", c"modules")?;
     let found = modules.cast::<PyDict>()?.get_item(name)?;
     Ok(found.filter(|module| !module.is_none()))
 }
@@ -44,7 +45,7 @@ pub fn queue_place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) ->
         return Ok(None);
     }
     let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
-    let found = py.import("shmvar._greenlets")?.getattr("place")?.call1(what)?;
+    let found = calls::attribute(py, c"shmvar._greenlets", c"place")?.call1(what)?;
     Ok((!found.is_none()).then_some(found))
 }
 
@@ -57,7 +58,7 @@ pub fn released(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult
 #[cold]
 fn notify(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
     let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
-    py.import("shmvar._greenlets")?.getattr("released")?.call1(what).map(drop)
+    calls::attribute(py, c"shmvar._greenlets", c"released")?.call1(what).map(drop)
 }
 
 /// A callable that sleeps and lets other greenlets of this thread run. `None` if there are none, or if the program did
@@ -67,6 +68,6 @@ pub fn sleeper(py: Python<'_>, strictly: bool) -> PyResult<Option<Bound<'_, PyAn
     if !is_loaded(py)? {
         return Ok(None);
     }
-    let found = py.import("shmvar._greenlets")?.getattr("sleeper")?.call1((strictly,))?;
+    let found = calls::attribute(py, c"shmvar._greenlets", c"sleeper")?.call1((strictly,))?;
     Ok((!found.is_none()).then_some(found))
 }

@@ -33,6 +33,7 @@ fn is_finalizing() -> bool {
 
 /// Claims the module for this interpreter, or fails with the reason. It must be called before anything else in the
 /// module: it uses only what all interpreters of a process share.
+#[allow(clippy::disallowed_methods, reason = "the thread that imports the module has nothing to lose yet")]
 pub fn claim(py: Python<'_>) -> PyResult<()> {
     // SAFETY: the interpreter is attached. The call returns a dict that is borrowed from it, or null without an
     // exception.

@@ -7,6 +7,7 @@ use crate::coordination::lock_turn::LockTurn;
 use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::displays;
 use crate::py::errors;
@@ -151,14 +152,14 @@ impl PyLock {
 
     #[doc = stub!(Lock.__aenter__)]
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._task_queue")?.call_method1("enter", (slf,))
+        calls::attribute(slf.py(), c"shmvar._task_queue", c"enter")?.call1((slf,))
     }
 
     #[doc = stub!(Lock.__aexit__)]
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let reason = _exception.iter().next();
-        slf.py().import("shmvar._task_queue")?.call_method1("leave", (slf, reason))
+        calls::attribute(slf.py(), c"shmvar._task_queue", c"leave")?.call1((slf, reason))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -6,6 +6,7 @@
 use crate::coordination::AsCoordination;
 use crate::process::attachment::Attachment;
 use crate::process::held_locks::LockOwner;
+use crate::py::calls;
 use crate::py::greenlets::{self, loaded};
 use crate::segment::Segment;
 use pyo3::exceptions::PyAttributeError;
@@ -28,7 +29,7 @@ fn threads(py: Python<'_>) -> PyResult<Option<&'static Threads>> {
         return Ok(Some(threads));
     }
     let Some(module) = loaded(py, "threading")? else { return Ok(None) };
-    let threads = THREADS.get_or_try_init(py, || -> PyResult<Threads> {
+    let threads = calls::once(py, &THREADS, || {
         let names = module.getattr("__dict__")?.cast_into::<PyDict>()?;
         let found = names.get_item("get_ident")?;
         let is_builtin = |found: &Bound<'_, PyAny>| {
@@ -112,7 +113,7 @@ impl Drop for GreenletLocks {
 #[cold]
 pub fn release_at_greenlet_end(py: Python<'_>, owner: LockOwner, attachment: &Attachment) -> PyResult<()> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
+    let local = calls::once(py, &LOCAL, || calls::attribute(py, c"threading", c"local")?.call0().map(Bound::unbind))?;
     let local = local.bind(py);
     let existing = match local.getattr("keeper") {
         Ok(locks) => locks.cast_into::<GreenletLocks>().ok().filter(|locks| locks.get().owner.is(owner)),

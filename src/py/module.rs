@@ -1,5 +1,6 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
+use crate::py::calls;
 use crate::py::{
     buffer_views, changes, command_line, data_only, decode, displays, dump, info, inspect, interpreter, lock, numpy,
     open, php, queue, remote, segment,
@@ -46,11 +47,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, segment::{_look});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.
     // A build that may run without the lock has `t` in its `abiflags`, whether the lock is on now or not.
-    let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
+    let flags: String = calls::attribute(module.py(), c"sys", c"abiflags")?.extract()?;
     if !flags.contains('t') {
         crate::atomic::assume_serialized_calls();
     }
-    if module.py().import("sys")?.getattr("flags")?.getattr("bytes_warning")?.is_truthy()? {
+    if calls::attribute(module.py(), c"sys", c"flags")?.getattr("bytes_warning")?.is_truthy()? {
         decode::leave_all();
     }
     module.add("__version__", env!("CARGO_PKG_VERSION"))

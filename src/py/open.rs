@@ -1,6 +1,7 @@
 //! The module's functions that take a key: `shmvar.attach` and those around it. What they do is in [`crate::segment`].
 
 use crate::key::Key;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::errors;
@@ -30,9 +31,8 @@ pub fn attach(
     trust: Option<bool>,
     evict: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    if let Some(package) = remote::package(key)? {
-        let arguments = (key, size, reserve, perm, create, readonly, trust, evict);
-        return package.call_method1("attach", arguments).map(Bound::unbind);
+    if let Some(attach) = remote::function(key, c"attach")? {
+        return attach.call1((key, size, reserve, perm, create, readonly, trust, evict)).map(Bound::unbind);
     }
     let key = convert::key(key)?;
     let size = size.map(|size| convert::size(size, "size")).transpose()?;
@@ -63,8 +63,8 @@ pub fn _reattach(
 #[doc = stub!(destroy)]
 #[pyfunction]
 pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if let Some(package) = remote::package(key)? {
-        return package.call_method1("destroy", (key,))?.extract();
+    if let Some(destroy) = remote::function(key, c"destroy")? {
+        return destroy.call1((key,))?.extract();
     }
     let key = convert::key(key)?;
     let policy = PyWait::new(py, &key);
@@ -74,8 +74,8 @@ pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[doc = stub!(exists)]
 #[pyfunction]
 pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if let Some(package) = remote::package(key)? {
-        return package.call_method1("exists", (key,))?.extract();
+    if let Some(exists) = remote::function(key, c"exists")? {
+        return exists.call1((key,))?.extract();
     }
     segment::exists(&convert::key(key)?).map_err(|error| errors::to_py(py, error))
 }
@@ -85,9 +85,9 @@ pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[pyo3(signature = (url = None))]
 pub fn segments<'py>(py: Python<'py>, url: Option<&Bound<'py, PyString>>) -> PyResult<Bound<'py, PyList>> {
     if let Some(url) = url {
-        let package =
-            remote::package(url)?.ok_or_else(|| errors::builtin::<PyValueError>("url must be a URL: valkey://host"))?;
-        return Ok(package.call_method1("segments", (url,))?.cast_into()?);
+        let segments = remote::function(url, c"segments")?;
+        let segments = segments.ok_or_else(|| errors::builtin::<PyValueError>("url must be a URL: valkey://host"))?;
+        return Ok(segments.call1((url,))?.cast_into()?);
     }
     let all = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
     create::list(py, all.into_iter().map(|info| Ok(Bound::new(py, PySegmentInfo(info))?.into_any())))
@@ -102,7 +102,10 @@ pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<
         Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),
         Err(_) => {
             static INDEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            INDEX.import(py, "operator", "index")?.call1((proj,))?.extract::<u32>().map_err(|_| wrong())?
+            calls::cached_attribute(py, &INDEX, c"operator", c"index")?
+                .call1((proj,))?
+                .extract::<u32>()
+                .map_err(|_| wrong())?
         }
     };
     match u8::try_from(project) {

@@ -4,6 +4,7 @@
 
 use crate::codec::buffers::{self, BufferTable};
 use crate::codec::kind;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::decode::{ValueOf, decode, decode_apart, decode_buffers};
@@ -13,17 +14,19 @@ use crate::py::read_mode::ReadMode;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyString};
+use std::ffi::CStr;
 
 /// Only these are URLs: any other text is the key of a segment of this machine.
 const SCHEMES: [&str; 6] = ["valkey://", "valkeys://", "valkey+unix://", "redis://", "rediss://", "redis+unix://"];
 
-/// The package for segments on a server, if `key` is a URL of one. It is imported with the first URL.
+/// A function of the package for segments on a server, if `key` is a URL of one. The package is imported with the first
+/// URL.
 #[inline]
-pub fn package<'py>(key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyModule>>> {
+pub fn function<'py>(key: &Bound<'py, PyAny>, name: &CStr) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Ok(text) = key.cast::<PyString>() else { return Ok(None) };
     // A text that is not UTF-8 is no URL; the caller finds out what is wrong with it.
     let is_url = text.to_str().is_ok_and(|text| SCHEMES.iter().any(|scheme| text.starts_with(scheme)));
-    is_url.then(|| key.py().import("shmvar._remote")).transpose()
+    is_url.then(|| calls::attribute(key.py(), c"shmvar._remote", name)).transpose()
 }
 
 /// An encoded value: whether there are buffers beside the pickle; its bytes; its parts, where it is long.
@@ -96,9 +99,9 @@ fn exported<'py>(value: &Bound<'py, PyAny>, memory: &Bound<'py, PyAny>, bytes: &
     if numpys || (view && owner.is_exact_instance_of::<PyBytes>()) {
         let raw = match view {
             true => Ok(memory.clone()),
-            false => {
-                py.import("pickle")?.call_method1("PickleBuffer", (owner,)).and_then(|held| held.call_method0("raw"))
-            }
+            false => calls::attribute(py, c"pickle", c"PickleBuffer")?
+                .call1((owner,))
+                .and_then(|held| held.call_method0("raw")),
         };
         // What numpy does not export, a date, is an error here; what it exports must be what was encoded.
         let same = |raw: &Bound<'py, PyAny>| {

@@ -8,11 +8,11 @@ use super::error::DataOnlyResult;
 use super::library_class::LibraryClass;
 use super::object_size;
 
-static DATE: LibraryClass = LibraryClass::new("datetime", "date");
-static TIME: LibraryClass = LibraryClass::new("datetime", "time");
-static DATETIME: LibraryClass = LibraryClass::new("datetime", "datetime");
-static TIMEDELTA: LibraryClass = LibraryClass::new("datetime", "timedelta");
-static TIMEZONE: LibraryClass = LibraryClass::new("datetime", "timezone");
+static DATE: LibraryClass = LibraryClass::new(c"datetime", c"date");
+static TIME: LibraryClass = LibraryClass::new(c"datetime", c"time");
+static DATETIME: LibraryClass = LibraryClass::new(c"datetime", c"datetime");
+static TIMEDELTA: LibraryClass = LibraryClass::new(c"datetime", c"timedelta");
+static TIMEZONE: LibraryClass = LibraryClass::new(c"datetime", c"timezone");
 
 impl<'py> Decoder<'_, 'py> {
     /// A `date`.

@@ -14,8 +14,8 @@ use super::library_class::LibraryClass;
 use super::stack_item::TwoStep;
 use super::value::Value;
 
-static RECORD: LibraryClass = LibraryClass::new("numpy", "record");
-pub(super) static DTYPE: LibraryClass = LibraryClass::new("numpy", "dtype");
+static RECORD: LibraryClass = LibraryClass::new(c"numpy", c"record");
+pub(super) static DTYPE: LibraryClass = LibraryClass::new(c"numpy", c"dtype");
 
 /// The most bytes of one item. numpy 1 allows no more.
 const MOST_BYTES: usize = i32::MAX as usize;

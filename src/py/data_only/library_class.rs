@@ -1,8 +1,10 @@
 //! Classes of the standard library and of numpy. They are imported by fixed names, never by a name from the pickle.
 
+use crate::py::calls;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+use std::ffi::CStr;
 
 use super::decoder::Decoder;
 use super::error::{DataOnlyError, DataOnlyResult};
@@ -11,13 +13,13 @@ use super::object_size;
 /// A class of the standard library or of numpy, which is imported when it is needed first.
 pub(super) struct LibraryClass {
     class: PyOnceLock<Py<PyType>>,
-    module: &'static str,
-    name: &'static str,
+    module: &'static CStr,
+    name: &'static CStr,
 }
 
 impl LibraryClass {
     /// The class of this name.
-    pub(super) const fn new(module: &'static str, name: &'static str) -> Self {
+    pub(super) const fn new(module: &'static CStr, name: &'static CStr) -> Self {
         LibraryClass { class: PyOnceLock::new(), module, name }
     }
 }
@@ -30,12 +32,13 @@ impl<'py> Decoder<'_, 'py> {
             return Ok(class.bind(py).clone());
         }
         let before = crate::os::thread_cpu_ns();
-        let fetched = class.class.import(py, class.module, class.name).cloned();
+        let fetch = || Ok(calls::attribute(py, class.module, class.name)?.cast_into::<PyType>()?.unbind());
+        let fetched = calls::once(py, &class.class, fetch).map(|class| class.bind(py).clone());
         self.budget.forgive(before);
+        let module = class.module.to_str().unwrap_or_default();
         fetched.map_err(|error| match self.or_damaged::<()>(Err(error), "") {
-            Err(DataOnlyError::Damaged { .. }) => DataOnlyError::Missing { module: class.module },
+            Err(DataOnlyError::Damaged { .. }) | Ok(()) => DataOnlyError::Missing { module },
             Err(error) => error,
-            Ok(()) => DataOnlyError::Missing { module: class.module },
         })
     }
 

@@ -1,6 +1,7 @@
 //! numpy's masked arrays: their constructor is called with data and a mask that this decoder has built and that fit
 //! together.
 
+use crate::py::calls;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
@@ -13,11 +14,11 @@ use super::globals::Global;
 use super::library_class::LibraryClass;
 use super::value::Value;
 
-static MASKED: LibraryClass = LibraryClass::new("numpy.ma", "MaskedArray");
-static NDARRAY: LibraryClass = LibraryClass::new("numpy", "ndarray");
-static MEMMAP: LibraryClass = LibraryClass::new("numpy", "memmap");
-static RECARRAY: LibraryClass = LibraryClass::new("numpy", "recarray");
-static BOOL: LibraryClass = LibraryClass::new("numpy", "bool_");
+static MASKED: LibraryClass = LibraryClass::new(c"numpy.ma", c"MaskedArray");
+static NDARRAY: LibraryClass = LibraryClass::new(c"numpy", c"ndarray");
+static MEMMAP: LibraryClass = LibraryClass::new(c"numpy", c"memmap");
+static RECARRAY: LibraryClass = LibraryClass::new(c"numpy", c"recarray");
+static BOOL: LibraryClass = LibraryClass::new(c"numpy", c"bool_");
 
 impl<'py> Decoder<'_, 'py> {
     /// A masked array of an array, a mask of the same shape or numpy's `nomask`, and the value that stands for masked
@@ -88,7 +89,7 @@ impl<'py> Decoder<'_, 'py> {
     /// The dtype of a mask for an array of this dtype.
     fn mask_dtype(&mut self, dtype: &Bound<'py, PyAny>) -> DataOnlyResult<Bound<'py, PyAny>> {
         self.library_class(&MASKED)?;
-        let made = self.py.import("numpy.ma")?.call_method1("make_mask_descr", (dtype,));
+        let made = calls::attribute(self.py, c"numpy.ma", c"make_mask_descr")?.call1((dtype,));
         self.or_damaged(made, "an array that cannot have a mask")
     }
 }

@@ -15,9 +15,9 @@ use super::object_size;
 use super::value::Value;
 use crate::py::read_mode::ReadMode;
 
-static NDARRAY: LibraryClass = LibraryClass::new("numpy", "ndarray");
-static MEMMAP: LibraryClass = LibraryClass::new("numpy", "memmap");
-static RECARRAY: LibraryClass = LibraryClass::new("numpy", "recarray");
+static NDARRAY: LibraryClass = LibraryClass::new(c"numpy", c"ndarray");
+static MEMMAP: LibraryClass = LibraryClass::new(c"numpy", c"memmap");
+static RECARRAY: LibraryClass = LibraryClass::new(c"numpy", c"recarray");
 
 impl<'py> Decoder<'_, 'py> {
     /// The calls `_frombuffer(buffer, dtype, shape, order)`, `scalar(dtype, bytes)` and `MaskedArray(data, mask, …)`.

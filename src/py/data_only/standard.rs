@@ -11,16 +11,16 @@ use super::library_class::LibraryClass;
 use super::object_size;
 use super::value::{ContainerClass, Value};
 
-static DECIMAL: LibraryClass = LibraryClass::new("decimal", "Decimal");
-static FRACTION: LibraryClass = LibraryClass::new("fractions", "Fraction");
-static UUID: LibraryClass = LibraryClass::new("uuid", "UUID");
-static SAFE_UUID: LibraryClass = LibraryClass::new("uuid", "SafeUUID");
-static ORDERED_DICT: LibraryClass = LibraryClass::new("collections", "OrderedDict");
-static DEQUE: LibraryClass = LibraryClass::new("collections", "deque");
-static PURE_POSIX_PATH: LibraryClass = LibraryClass::new("pathlib", "PurePosixPath");
-static POSIX_PATH: LibraryClass = LibraryClass::new("pathlib", "PosixPath");
-static PURE_WINDOWS_PATH: LibraryClass = LibraryClass::new("pathlib", "PureWindowsPath");
-static ARRAY: LibraryClass = LibraryClass::new("array", "array");
+static DECIMAL: LibraryClass = LibraryClass::new(c"decimal", c"Decimal");
+static FRACTION: LibraryClass = LibraryClass::new(c"fractions", c"Fraction");
+static UUID: LibraryClass = LibraryClass::new(c"uuid", c"UUID");
+static SAFE_UUID: LibraryClass = LibraryClass::new(c"uuid", c"SafeUUID");
+static ORDERED_DICT: LibraryClass = LibraryClass::new(c"collections", c"OrderedDict");
+static DEQUE: LibraryClass = LibraryClass::new(c"collections", c"deque");
+static PURE_POSIX_PATH: LibraryClass = LibraryClass::new(c"pathlib", c"PurePosixPath");
+static POSIX_PATH: LibraryClass = LibraryClass::new(c"pathlib", c"PosixPath");
+static PURE_WINDOWS_PATH: LibraryClass = LibraryClass::new(c"pathlib", c"PureWindowsPath");
+static ARRAY: LibraryClass = LibraryClass::new(c"array", c"array");
 
 /// The most characters of a Decimal, and of a path.
 const DECIMAL_MOST: usize = 5_000;

@@ -38,7 +38,7 @@ pub(super) fn pickle<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<
     // Pickling runs user code, which may itself store into a segment or let another thread do so. Each call therefore
     // needs a callback of its own. Creating one costs more than pickling a small dict, so one is kept, and the first
     // call gets it.
-    let usual = USUAL.get_or_try_init(py, make)?;
+    let usual = calls::once(py, &USUAL, make)?;
     let first = !BUSY.swap(true, Ordering::Acquire);
     let (callback, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
     let arguments = create::tuple(py, [value.clone()].into_iter().map(Ok));
@@ -62,9 +62,10 @@ fn pickle_arrays<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py
     let py = value.py();
     static PICKLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static BYTES_IO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let stream = BYTES_IO.import(py, "_io", "BytesIO")?.call0()?;
+    let stream = calls::cached_attribute(py, &BYTES_IO, c"_io", c"BytesIO")?.call0()?;
     let callback = Bound::new(py, BufferCallback::default())?;
-    let pickler = PICKLER.import(py, "_pickle", "Pickler")?.call1((&stream, 5, true, &callback))?;
+    let pickler =
+        calls::cached_attribute(py, &PICKLER, c"_pickle", c"Pickler")?.call1((&stream, 5, true, &callback))?;
     pickler.setattr(pyo3::intern!(py, "dispatch_table"), Reducers::get(py)?)?;
     pickler.call_method1(pyo3::intern!(py, "dump"), (value,))?;
     // The pickler's memo keeps objects alive that were created only for the pickle.

@@ -102,7 +102,7 @@ impl PyCheckReport {
         let Report { blocks, live, busy, retired, free, living, dead, undecided, .. } = self.0;
         let tables = [variables, used, locks, slots, tombstones];
         let counts = (tables, [zones, slabs, blocks, live, busy, retired, free], [living, dead, undecided]);
-        reduce(py, "_check_report", (counts,))
+        reduce(py, c"_check_report", (counts,))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -1,8 +1,10 @@
 //! What the three classes share: their forms as a dict, as a text, and as a pickle.
 
+use crate::py::calls;
 use crate::py::create;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::ffi::CStr;
 
 /// Seconds in a nanosecond.
 pub const NANO: f64 = 1e-9;
@@ -14,10 +16,10 @@ pub type Reduced<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>);
 /// Python sees are rounded.
 pub fn reduce<'py>(
     py: Python<'py>,
-    function: &str,
+    function: &CStr,
     arguments: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
 ) -> PyResult<Reduced<'py>> {
-    Ok((py.import("shmvar._core")?.getattr(function)?, arguments.into_pyobject(py)?))
+    Ok((calls::attribute(py, c"shmvar._core", function)?, arguments.into_pyobject(py)?))
 }
 
 /// The attributes of these names, as a dict.

@@ -161,7 +161,7 @@ impl PySegmentInfo {
         let halves = [info.perm, info.uid, info.attached];
         let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
         let state = (info.standing.code(), info.why.as_deref(), info.evict.map(Eviction::name));
-        reduce(py, "_segment_info", (key, &info.name, words, halves, (locks, queues), state))
+        reduce(py, c"_segment_info", (key, &info.name, words, halves, (locks, queues), state))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -55,7 +55,7 @@ impl PyVariableInfo {
         let info = &self.0;
         reduce(
             py,
-            "_variable_info",
+            c"_variable_info",
             (info.size, info.version, info.expires_in, &info.kind, info.viewable, info.in_place),
         )
     }

@@ -3,6 +3,7 @@
 
 use super::layout;
 use crate::codec::buffers::OUT_OF_BAND;
+use crate::py::calls;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -79,7 +80,7 @@ impl Numpy {
         match NUMPY.get(py) {
             Some(numpy) => Ok(Some(numpy)),
             None => match whole_numpy(py)? {
-                Some(module) => match NUMPY.get_or_try_init(py, || Numpy::new(&module)) {
+                Some(module) => match calls::once(py, &NUMPY, || Numpy::new(&module)) {
                     Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
                     numpy => numpy.map(Some),
                 },
@@ -92,8 +93,8 @@ impl Numpy {
         let py = module.py();
         let ndarray = module.getattr("ndarray")?.cast_into::<PyType>()?;
         // The first name is numpy 2's, the second one numpy 1's.
-        let numeric = py.import("numpy._core.numeric").or_else(|_| py.import("numpy.core.numeric"))?;
-        let over = numeric.getattr("_frombuffer")?;
+        let over = calls::attribute(py, c"numpy._core.numeric", c"_frombuffer")
+            .or_else(|_| calls::attribute(py, c"numpy.core.numeric", c"_frombuffer"))?;
         let any_axes = over.getattr("__code__")?.getattr("co_argcount")?.extract::<usize>()? > 4;
         Ok(Numpy {
             ndarray_new: ndarray.getattr("__new__")?.unbind(),
@@ -102,9 +103,9 @@ impl Numpy {
             any_axes,
             uint8: module.getattr("uint8")?.unbind(),
             generic: module.getattr("generic")?.unbind(),
-            leaf_classes: ["date", "datetime", "time", "timedelta"]
+            leaf_classes: [c"date", c"datetime", c"time", c"timedelta"]
                 .into_iter()
-                .map(|name| Ok(py.import("datetime")?.getattr(name)?.unbind()))
+                .map(|name| calls::attribute(py, c"datetime", name).map(Bound::unbind))
                 .collect::<PyResult<_>>()?,
             layout_is_known: layout::is_as_expected(module)?,
         })

@@ -24,8 +24,8 @@ impl Reducers {
     /// The table, which all picklers share.
     pub fn get(py: Python<'_>) -> PyResult<&Bound<'_, Self>> {
         static REDUCERS: PyOnceLock<Py<Reducers>> = PyOnceLock::new();
-        let table = || py.import("copyreg")?.getattr("dispatch_table")?.cast_into().map_err(PyErr::from);
-        let reducers = REDUCERS.get_or_try_init(py, || Py::new(py, Reducers(table()?.unbind())))?;
+        let table = || calls::attribute(py, c"copyreg", c"dispatch_table")?.cast_into().map_err(PyErr::from);
+        let reducers = calls::once(py, &REDUCERS, || Py::new(py, Reducers(table()?.unbind())))?;
         Ok(reducers.bind(py))
     }
 }
@@ -149,14 +149,14 @@ fn masked<'py>(array: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResul
 fn reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static REDUCER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = || Ok::<_, PyErr>(pyo3::wrap_pyfunction!(reduced, py)?.into_any().unbind());
-    REDUCER.get_or_try_init(py, make).map(|reducer| reducer.bind(py))
+    calls::once(py, &REDUCER, make).map(|reducer| reducer.bind(py))
 }
 
 /// What the pickler calls for classes without a reducer.
 fn usual_reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static USUAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let make = || py.import("operator")?.getattr("methodcaller")?.call1(("__reduce_ex__", 5)).map(Bound::unbind);
-    USUAL.get_or_try_init(py, make).map(|usual| usual.bind(py))
+    let make = || calls::attribute(py, c"operator", c"methodcaller")?.call1(("__reduce_ex__", 5)).map(Bound::unbind);
+    calls::once(py, &USUAL, make).map(|usual| usual.bind(py))
 }
 
 /// The class `pickle.PickleBuffer`.

@@ -23,7 +23,7 @@ static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
 /// The classes. The first call imports their module.
 #[inline]
 pub fn classes(py: Python<'_>) -> PyResult<&Classes> {
-    CLASSES.get_or_try_init(py, || {
+    calls::once(py, &CLASSES, || {
         let class = |name: &CStr| calls::attribute(py, c"shmvar.php._values", name).map(Bound::unbind);
         let name = |name: &str| create::text(py, name).map(Bound::unbind);
         Ok(Classes {

@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::php::semaphore::{MAX_ACQUIRE, Owner, Semaphore};
 use crate::process::held_locks::LockOwner;
+use crate::py::calls;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::lock_owner;
@@ -44,7 +45,7 @@ fn greenlet_number(py: Python<'_>) -> PyResult<u64> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(1);
     // Each greenlet has its own, because the program has let its library patch `threading`.
-    let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
+    let local = calls::once(py, &LOCAL, || calls::attribute(py, c"threading", c"local")?.call0().map(Bound::unbind))?;
     let (local, name) = (local.bind(py), pyo3::intern!(py, "number"));
     match local.getattr(name) {
         Ok(number) => number.extract(),

@@ -4,6 +4,7 @@ use super::handle::{PyQueue, timeout_of_task};
 use super::put::encode_once;
 use super::taken_item::PyTakenItem;
 use crate::coordination::AsCoordination;
+use crate::py::calls;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
 use crate::py::displays;
@@ -103,14 +104,14 @@ impl PyQueue {
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
-        slf.py().import("shmvar._queue")?.call_method1("put", (slf, value, timeout))
+        calls::attribute(slf.py(), c"shmvar._queue", c"put")?.call1((slf, value, timeout))
     }
 
     #[doc = stub!(Queue.aget)]
     #[pyo3(signature = (timeout = None))]
     fn aget<'py>(slf: &Bound<'py, Self>, timeout: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
-        slf.py().import("shmvar._queue")?.call_method1("get", (slf, timeout))
+        calls::attribute(slf.py(), c"shmvar._queue", c"get")?.call1((slf, timeout))
     }
 
     #[doc = stub!(Queue.qsize)]
@@ -139,7 +140,7 @@ impl PyQueue {
     #[doc = stub!(Queue.__reduce__)]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, queue) = (slf.py(), slf.get());
-        let again = py.import("shmvar._core")?.getattr("_queue")?;
+        let again = calls::attribute(py, c"shmvar._core", c"_queue")?;
         let segment = queue.segment.clone_ref(py);
         Ok((again, (segment, convert::index_object(py, &queue.name)?, queue.maxsize).into_pyobject(py)?))
     }

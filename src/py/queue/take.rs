@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::queue_holds::{HoldEnd, QueueHold};
+use crate::py::calls;
 use crate::py::create;
 use crate::py::decode::{self, LargeRead, ValueOf};
 use crate::py::errors;
@@ -119,8 +120,8 @@ impl PyQueue {
     #[cold]
     pub(super) fn end_later(&self, py: Python<'_>) {
         let (segment, id) = (self.segment.clone_ref(py), self.inner().id());
-        let started =
-            create::bytes(py, &id).and_then(|id| py.import("shmvar._queue")?.call_method1("end_later", (segment, id)));
+        let started = create::bytes(py, &id)
+            .and_then(|id| calls::attribute(py, c"shmvar._queue", c"end_later")?.call1((segment, id)));
         drop(started);
     }
 }

@@ -5,6 +5,7 @@ use crate::coordination::AsCoordination;
 use crate::process::deadline::WithDeadline;
 use crate::process::queue_holds::{HoldEnd, QueueHold};
 use crate::process::wait_policy::Blocking;
+use crate::py::calls;
 use crate::py::errors;
 use crate::py::wait::UninterruptibleWait;
 use pyo3::exceptions::PyRuntimeError;
@@ -161,7 +162,7 @@ impl PyTakenItem {
     #[doc = stub!(TakenItem.__aenter__)]
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let timeout = slf.get().timeout.map(|timeout| timeout.as_secs_f64());
-        slf.py().import("shmvar._queue")?.call_method1("enter", (slf, timeout))
+        calls::attribute(slf.py(), c"shmvar._queue", c"enter")?.call1((slf, timeout))
     }
 
     #[doc = stub!(TakenItem.__aexit__)]
@@ -171,7 +172,7 @@ impl PyTakenItem {
         exception: Option<&Bound<'py, PyAny>>,
         _rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._queue")?.call_method1("leave", (slf, exception.is_some()))
+        calls::attribute(slf.py(), c"shmvar._queue", c"leave")?.call1((slf, exception.is_some()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::process::wait_policy::WaitPolicy;
+use crate::py::calls;
 use crate::py::errors;
+use crate::py::interpreter;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use pyo3::prelude::*;
@@ -23,7 +25,9 @@ impl PySegment {
     }
 
     /// The core's handle.
+    #[inline]
     pub fn inner(&self) -> &Segment {
+        interpreter::python_code_follows();
         &self.inner
     }
 
@@ -46,7 +50,7 @@ impl PySegment {
 
     /// The watcher for asyncio's tasks that wait through this handle.
     pub fn watcher(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let make = || Ok::<_, PyErr>(py.import("shmvar._task_watcher")?.getattr("Watcher")?.call0()?.unbind());
-        self.watcher.get_or_try_init(py, make).map(|watcher| watcher.clone_ref(py))
+        let make = || calls::attribute(py, c"shmvar._task_watcher", c"Watcher")?.call0().map(Bound::unbind);
+        calls::once(py, &self.watcher, make).map(|watcher| watcher.clone_ref(py))
     }
 }

@@ -117,7 +117,7 @@ impl PySegment {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, inner) = (slf.py(), slf.get().inner());
         inner.attachment().map_err(|error| slf.get().error(py, error))?;
-        let again = py.import("shmvar._core")?.getattr("_reattach")?;
+        let again = calls::attribute(py, c"shmvar._core", c"_reattach")?;
         let (key, options) = (convert::key_object(py, inner.key())?, inner.options());
         Ok((again, (key, create::bytes(py, &inner.id())?, options.readonly, options.trust).into_pyobject(py)?))
     }
@@ -392,7 +392,7 @@ impl PySegment {
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         // The base is the version at this moment, not the one when the result is awaited.
         let base = newer_than.map_or_else(|| slf.get().version(index), convert::version)?;
-        slf.py().import("shmvar._task_watcher")?.call_method1("changed", (slf, index, timeout, base))
+        calls::attribute(slf.py(), c"shmvar._task_watcher", c"changed")?.call1((slf, index, timeout, base))
     }
 
     #[doc = stub!(Segment.wait_any)]
@@ -417,7 +417,7 @@ impl PySegment {
         // As in `changed`: what is counted from is decided now, not when the result is awaited.
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         let (indices, seen) = waiting_any::of_now(slf.get().inner(), indices, newer_than)?;
-        slf.py().import("shmvar._task_watcher")?.call_method1("changed_any", (slf, indices, timeout, seen))
+        calls::attribute(slf.py(), c"shmvar._task_watcher", c"changed_any")?.call1((slf, indices, timeout, seen))
     }
 
     #[doc = stub!(Segment.changes)]
@@ -461,7 +461,7 @@ impl PySegment {
     ) -> PyResult<Bound<'py, PyAny>> {
         // A wrong time to live is an error now, and not when the first result is stored.
         convert::ttl(ttl)?;
-        slf.py().import("shmvar._memoize")?.call_method1("memoize", (slf, function, ttl, key, name))
+        calls::attribute(slf.py(), c"shmvar._memoize", c"memoize")?.call1((slf, function, ttl, key, name))
     }
 
     // The methods from here to `_nudge` are for `shmvar._task_watcher` and `shmvar._task_queue`.
