@@ -10,7 +10,8 @@ import pytest
 import shmvar
 
 CODE = """
-import enum, os, pickle, threading
+import enum, os, pickle, socket, threading
+from collections import UserDict
 from dataclasses import dataclass
 from shmvar import php
 
@@ -39,14 +40,35 @@ def rows():
         slow()
         yield 1, 2
 
-class Mapping(dict):
+class Mapping(UserDict):
     def keys(self):
         return (slow() for _ in range(10**9))
+    def __getitem__(self, key):
+        return slow()
+    def items(self):
+        return rows()
+
+class Function:
+    def __call__(self):
+        return slow()
+    @property
+    def __doc__(self):
+        return str(slow())
+
+class Large:  # its memory lies beside its pickle
+    def __init__(self):
+        self.bytes = pickle.PickleBuffer(bytearray(200_000))
+    def __setstate__(self, state):
+        slow()
 
 segment = shmvar.attach(key, trust=True)
 segment["status"], segment["colour"], segment["slow"] = Status(1), Colour.RED, Slow()
+segment["large"] = Large()
 many = {n: Status(n) for n in range(100)}
 queue = segment.queue("queue")
+cached = segment.memoize(slow)
+silent = socket.create_server(("127.0.0.1", 0))
+url = f"redis://127.0.0.1:{silent.getsockname()[1]}/#1"
 
 class Php:
     def __iter__(self):
@@ -56,7 +78,9 @@ CALLS = {
     "get": lambda: segment["status"],
     "get of an enum": lambda: segment["colour"],
     "get that takes long": lambda: segment["slow"],
+    "get of a large value": lambda: segment["large"],
     "view": lambda: segment.view("slow"),
+    "view of a large value": lambda: segment.view("large"),
     "put": lambda: segment.put("status", Status(1)),
     "put that takes long": lambda: segment.put("slow", Slow()),
     "update": lambda: segment.update(many),
@@ -69,27 +93,45 @@ CALLS = {
     "an index": lambda: segment.get(Slow()),
     "timeouts": lambda: segment.wait("nothing", Slow()),
     "add": lambda: segment.add("sum", Slow()),
-    "pop": lambda: (segment.put("x", Slow()), segment.pop("x")),
+    "pop": lambda: segment.pop("x"),
     "swap": lambda: segment.swap("slow", Slow()),
-    "setdefault": lambda: (segment.setdefault("y", Slow()), segment.remove("y")),
-    "queue": lambda: (queue.put(Slow()), queue.get()),
-    "memoize": lambda: segment.memoize(slow)(Slow()),
+    "setdefault": lambda: segment.setdefault("y", Slow()),
+    "queue.put": lambda: queue.put(Slow()),
+    "queue.get": lambda: queue.get(),
+    "memoize": lambda: segment.memoize(Function()),
+    "memoize, the call": lambda: cached(Slow()),
     "equality": lambda: segment == {"slow": Slow()},
+    "equality with a mapping": lambda: segment == Mapping(),
+    "or": lambda: Mapping() | segment,
+    "wait_any": lambda: segment.wait_any(slow() for _ in range(10)),
+    "wait_any with versions": lambda: segment.wait_any([1], newer_than=Mapping()),
+    "changes": lambda: segment.changes(newer_than=Mapping()),
+    "attach a server": lambda: shmvar.attach(url),
+    "exists on a server": lambda: shmvar.exists(url),
+    "segments of a server": lambda: shmvar.segments(url),
     "dump": lambda: segment.dump(os.fdopen(os.dup(pipe[1]), "wb")),
     "php.dumps": lambda: php.dumps([{"a": Slow()}]),
     "php.loads": lambda: php.loads(b'a:1:{i:0;O:1:"A":1:{s:1:"a";i:5;}}'),
 }
-call, pipe = CALLS[sys.argv[2]], os.pipe()
+# What another thread does meanwhile, so that the call finds what it needs. The thread of the call does nothing else.
+OTHERS = {
+    "pop": lambda: segment.put("x", Slow()),
+    "setdefault": lambda: segment.remove("y"),
+    "queue.put": lambda: queue.get(),
+    "queue.get": lambda: queue.put(Slow()),
+}
+call, other, pipe = CALLS[sys.argv[2]], OTHERS.get(sys.argv[2]), os.pipe()
 
-def again_and_again():
+def again_and_again(call):
     while True:
         try:
             call()
         except Exception:
             pass
 
-for _ in range(2):
-    threading.Thread(target=again_and_again, daemon=True).start()
+for target in (call, call, other):
+    if target is not None:
+        threading.Thread(target=again_and_again, args=(target,), daemon=True).start()
 time.sleep(0.05)
 """
 

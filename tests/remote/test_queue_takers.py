@@ -93,6 +93,22 @@ def test_clear_removes_what_a_dead_process_held_and_leaves_what_a_living_one_hol
     assert seg.info().queues == {} and charged(seg) == 0
 
 
+def test_a_clear_that_is_the_first_to_look_removes_what_a_dead_process_held(server, seg, key):
+    """The first look at a holder only finds that it is missed: clear looks again, `grace` later."""
+
+    def present():
+        return [channel for channel in server.call("PUBSUB", "SHARDCHANNELS") if b"p:" in channel]
+
+    jobs = seg.queue("jobs")
+    for value in ("dead", LARGE, "waits"):
+        jobs.put(value)
+    before = present()
+    assert helpers.reap(helpers.fork(killed, key, "block", "take")) == -signal.SIGKILL
+    helpers.until(lambda: present() == before, 30)
+    jobs.clear()
+    assert seg.info().queues == {} and jobs.empty() and charged(seg) == 0
+
+
 @pytest.mark.parametrize("step", ["answer", "reading", "finished"])
 @pytest.mark.parametrize("size", ["long", "large"])
 def test_a_get_of_a_long_item_that_is_killed_leaves_it_or_has_got_it(seg, key, step, size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from operator import index as _int_of
 
 from shmvar._core import Queue, TakenItem, _pickle_fault
@@ -73,12 +74,18 @@ class RemoteQueue(Displayed, ServerQueue):
         return 0 < self._maxsize <= waiting
 
     def clear(self) -> None:
-        last = b""
+        last, asks = b"", True
         while True:
             answer = self._change(True, b"clear", last, self._grace(), what="the clear of")
             if answer[:1] != b"+":
                 return
-            last = answer[1:]
+            last, only_held = answer[1:].split()
+            if int(only_held):
+                # The holder of an item looks dead, and nobody may have looked before: `grace` later it is known.
+                if not asks:
+                    return
+                asks = False
+                time.sleep(self._segment._url.server.grace + 0.001)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return again, (self._segment, self._name, self._maxsize)

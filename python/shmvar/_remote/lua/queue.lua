@@ -17,7 +17,8 @@
 --       "n<held> <dying>" nothing waits; so many are held, and so many holders look dead: not recorded
 --       "b" the record is too long for `get`: not recorded     "e" ended: this hold is no more
 --       "o" done; of get with the record         "h<attempts> <ticket> <record>" taken
---       "+<ticket>" cleared, but there may be more up to this ticket      {waiting, held, dying} of look
+--       "+<ticket> <0 or 1>" cleared, but there may be more up to this ticket; 1: only what holders have that look dead
+--       {waiting, held, dying} of look
 
 -- Large values of items are listed apart from those of variables, which `clear` of the segment removes.
 local prefix = string.sub(KEYS[2], 1, -2)
@@ -224,7 +225,7 @@ elseif op == 'clear' and not broken then
         freed = freed + charge
         if id then dropped[#dropped + 1] = id end
     end
-    if count == 1000 then answer = string.format('+%.0f', last_one) end
+    if count == 1000 or dying > 0 then answer = string.format('+%.0f %d', last_one, count == 1000 and 0 or 1) end
 end
 
 -- The numbers afterwards. A damaged queue goes as a whole, with what it says it is charged if that can be.
