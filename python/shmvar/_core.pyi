@@ -743,8 +743,9 @@ class Segment(MutableMapping[Any, Any]):
         segment is blocked or its server does not answer, is returned and not stored: then those who
         wait compute one after the other. Through a read-only handle, what is not stored is computed
         without waiting for anybody, and returned. A result that was stored and whose unpickling
-        fails is computed anew, as if there were none; but one whose class is missing here raises
-        what reading it raises, and so does one that needs code in a segment that is not trusted.
+        fails, because its class has changed, say, is computed anew, as if there were none. But one
+        that needs a class or module which is missing here raises what reading it raises, and so
+        does one that needs code in a segment that is not trusted.
 
         Args:
             function: what is called; None returns a decorator.

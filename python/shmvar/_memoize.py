@@ -154,16 +154,25 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
 def _missing_if_broken(get: Callable[..., Any], index: str, error: Exception) -> Any:
     """`_MISSING` if a result is stored that fails to be rebuilt, each time: it is computed again then. Else raises.
 
-    An error of the package is about the segment, or the trust in it; a lack of memory, of stack, or of a class that the
-    value needs is this process's. An exception that comes only once is that of a signal handler.
+    An error of the package is about the segment, or the trust in it; a lack of memory, of stack, or of a class or a
+    module that the value needs is this process's. (The processes that have that class, and those that lack it, would
+    overwrite each other's results for ever.) An exception that comes only once is that of a signal handler.
     """
-    if not isinstance(error, (Error, MemoryError, RecursionError, AttributeError, ImportError)):
+    if not (isinstance(error, (Error, MemoryError, RecursionError)) or _lacks_a_name(error)):
         try:
             get(index)
         except Exception as again:
             if type(again) is type(error):
                 return _MISSING
     raise error
+
+
+def _lacks_a_name(error: Exception) -> bool:
+    if not isinstance(error, (AttributeError, ImportError)):
+        return False
+    from shmvar._missing_names import lacks_a_name
+
+    return lacks_a_name(error)
 
 
 def memoize(segment: Segment, function: Any, ttl: Any, key: Any, name: Any) -> Any:

@@ -19,23 +19,39 @@ from shmvar._text import cut, one_line
 
 _MAIN = ("__main__", "__mp_main__")  # the second: as multiprocessing calls the script in the processes that it spawns
 _WIDTH = 128  # of a name, which may be hostile
+_LACKS = "_shmvar_lacks_a_name"  # the attribute of an error of a value that names what this process lacks
 
 
 def explained(error: Exception, of: str, names: Iterable[tuple[str, str]]) -> Exception | None:
     """The error to raise in place of `error`, which unpickling raised.
 
     `of` says whose value it is, and `names` what it names, as module and name. None: no name is missing, or it is the
-    value's own code that raised the error.
+    value's own code that raised the error. `lacks_a_name` tells the two apart.
     """
-    if _raised_by_code(error.__traceback__):
-        return None
+    by_code = _raised_by_code(error.__traceback__)
     if isinstance(error, ModuleNotFoundError):
-        return _no_module(error, of, names)
+        return None if by_code else _no_module(error, of, names)
     for module, name in names:
         if _lacks(module, name):
-            text = _elsewhere(module, name) if module in _MAIN else _not_in(module, name)
-            return AttributeError(f"{of}: its value needs {_shown(name)}, {text}")
-    return None
+            break
+    else:
+        return None
+    if by_code:
+        setattr(error, _LACKS, True)
+        return None
+    text = _elsewhere(module, name) if module in _MAIN else _not_in(module, name)
+    better = AttributeError(f"{of}: its value needs {_shown(name)}, {text}")
+    setattr(better, _LACKS, True)
+    return better
+
+
+def lacks_a_name(error: Exception) -> bool:
+    """Whether this process lacks what the value names from which unpickling raised this error.
+
+    Also where Python code raised it. From Python 3.14 on that may be a module's `__getattr__`, which has raised it for
+    the very name that is missing. An `ImportError` of any kind is about a module that this process cannot import.
+    """
+    return isinstance(error, ImportError) or getattr(error, _LACKS, False) is True
 
 
 def _raised_by_code(traceback: TracebackType | None) -> bool:
