@@ -1564,8 +1564,9 @@ def attach(
             if an eighth of `ulimit -v` or a quarter of `ulimit -f` is less.
         reserve: bytes up to which, at least, the size of a segment that this call creates can be
             raised later; at most 8796084633600. A reserve costs addresses, not memory; a process
-            begins with some 4 % of them. None: 8 times the size, and at least 32 GiB; or twice the
-            size, if this process may take few addresses (`ulimit -v`).
+            begins with 7 to 8 % of them. None: 8 times the size, rounded up to a power of two, and
+            at least 32 GiB; or twice the size, if this process may take few addresses
+            (`ulimit -v`).
         perm: the mode of a segment that this call creates, exactly: the umask does not apply. With
             0o600 it is for this user alone.
         create: None opens or creates the segment. True must create it, False must find it.

@@ -54,6 +54,35 @@ def test_attaching_maps_the_segment_once(new_key, size, reserve):
     helpers.in_child(child)
 
 
+# What docs/guide.md, "Limits", says that a new segment takes: parts of its size and of its reserve, and bytes.
+OF_SIZE, OF_RESERVE, BESIDE = 1.125, 0.076, 40 * MEBI
+
+
+def length_of(key, size=None, reserve=None, evict=None):
+    with shmvar.attach(key, size, reserve=reserve, evict=evict) as segment:
+        length = os.path.getsize(helpers.path_of(segment))
+        segment.destroy()
+    return length
+
+
+@pytest.mark.parametrize("size", [1, 5 * MEBI, 100 * MEBI, 126 * MEBI, GIBI])
+@pytest.mark.parametrize("evict", [None, "lru"])
+def test_a_new_segment_takes_what_the_guide_says(new_key, size, evict):
+    # The last of these are those for which it takes most: the table of stamps grows with the reserve up to there.
+    for reserve in (0, 16 * MEBI, 257 * MEBI, 5 * GIBI, 32 * GIBI, 100 * GIBI, 7000 * GIBI, 8000 * MEBI, 8 * GIBI + 1):
+        length = length_of(new_key(), size, size + reserve, evict)
+        assert length <= OF_SIZE * size + OF_RESERVE * (size + reserve) + BESIDE
+        assert length >= OF_SIZE * size + 0.067 * (size + reserve)
+    least = max(8 * size, 32 * GIBI)  # of the default reserve, which is rounded up to a power of two
+    assert length_of(new_key(), size, None, evict) <= OF_SIZE * size + OF_RESERVE * 2 * least + BESIDE
+
+
+def test_the_numbers_of_the_guide_for_the_usual_segment_and_for_the_smallest(new_key):
+    assert round(length_of(new_key()) / GIBI, 1) == 3.4
+    assert length_of(new_key(), 1, 1) == 22 * MEBI
+    assert length_of(new_key(), 5 * GIBI) == length_of(new_key(), 5 * GIBI, 64 * GIBI)
+
+
 def test_a_process_with_few_addresses_attaches_what_is_in_use(new_key):
     """`ulimit -v` is far above what is stored, and far below what the segment may become."""
     key = new_key()
