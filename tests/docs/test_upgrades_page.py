@@ -1,5 +1,7 @@
 """docs/upgrades.md says what the code does: its numbers, its error, its commands."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import helpers
 import pytest
+from helpers import pages
 
 import shmvar
 
@@ -92,6 +95,88 @@ def test_the_commands_move_what_is_stored(key, tmp_path):
         assert segment.stat("gone soon").expires_in > 9e5 and segment.queue("jobs").get_nowait() == "one"
     first = (tmp_path / "prices.dump").read_bytes().splitlines()[0]
     assert first.decode() == f"shmvar dump {row('a dump')[1]}"
+
+
+KEYS = [
+    "docrev/a",
+    "docrev b",
+    'in "quotes"',
+    "it's",
+    "5",
+    5,
+    -5,
+    2**63 - 1,
+    "line\nend",
+    "-x",
+    "é\u2028",
+    "/" * 20,
+    "..",
+]
+
+
+@pytest.fixture
+def of_all_kinds(key, monkeypatch):
+    """Segments whose keys no shell and no file system likes, which are all that `shmvar.segments` lists."""
+    number = int.from_bytes(os.urandom(4))
+    made = [one - number if isinstance(one, int) else f"{one}{key}" for one in KEYS]
+    listed = shmvar.segments
+
+    def ours():
+        return [one for one in listed() if one.key in made]
+
+    monkeypatch.setattr(shmvar, "segments", ours)
+    yield made
+    for one in made:
+        shmvar.destroy(one)
+
+
+def programs():
+    return [compile(source, f"line {at} of the page", "exec") for at, source in pages.blocks("docs/upgrades.md")]
+
+
+def test_the_programs_move_the_segments_of_all_keys(of_all_kinds, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    dump_all, load_all = programs()
+    for number, key in enumerate(of_all_kinds):
+        with shmvar.attach(key, (number + 1) << 20, perm=0o640, evict="lru" if number % 2 else None) as segment:
+            segment.update({"value": number, number: key})
+    exec(dump_all, {})
+    said = capsys.readouterr().out
+    for key in of_all_kinds:
+        assert re.search(rf"^\d+\.dump: {re.escape(repr(key))}$", said, re.M)
+        with shmvar.attach(key, create=False) as segment:
+            segment.clear()
+    exec(load_all, {})
+    assert len(capsys.readouterr().out.splitlines()) == len(of_all_kinds)
+    for number, key in enumerate(of_all_kinds):
+        with shmvar.attach(key, create=False) as segment:
+            assert segment.copy() == {"value": number, number: key}
+            info = segment.info()
+            assert (info.size, info.perm) == ((number + 1) << 20, 0o640) and info.evict == (
+                "lru" if number % 2 else None
+            )
+    assert sorted(os.listdir(tmp_path)) == sorted([*(f"{n}.dump" for n in range(len(KEYS))), "segments.json"])
+
+
+def test_a_segment_that_cannot_be_dumped_is_said(of_all_kinds, tmp_path, monkeypatch, capsys):
+    """One that is no segment is named, and a failure ends the program before it says that it came to its end."""
+    monkeypatch.chdir(tmp_path)
+    dump_all, _ = programs()
+    first, second = of_all_kinds[1:3]
+    for key in (first, second):
+        shmvar.attach(key, 4096).detach()
+    with shmvar.attach(first) as segment, open(helpers.path_of(segment), "r+b") as file:
+        name = os.path.basename(file.name)
+        file.write(b"nothing of ours")
+    exec(dump_all, {})
+    assert f"NOT DUMPED: {name} foreign" in capsys.readouterr().out
+    assert [made["key"] for made in json.loads((tmp_path / "segments.json").read_text())] == [second]
+    os.remove("segments.json")
+    os.remove("0.dump")
+    os.mkdir("0.dump")
+    with pytest.raises(OSError, match=r"0\.dump"):
+        exec(dump_all, {})
+    assert capsys.readouterr().out.splitlines()[-1] == f"0.dump: {second!r}" and not os.path.exists("segments.json")
 
 
 def command(*words, cwd=None):

@@ -18,6 +18,7 @@ RUN_BY = {
     "docs/guide.md": "tests/docs/test_guide.py",
     "docs/recipes.md": "tests/docs/test_guide.py",
     "docs/remote-format.md": "tests/remote/test_format_page.py",
+    "docs/upgrades.md": "tests/docs/test_upgrades_page.py",
 }
 # The examples of docstrings, which the reference shows, are run by this one.
 DOCSTRINGS_TEST = "tests/docs/test_docstring_examples.py"
