@@ -35,6 +35,12 @@ def test_a_child_that_is_forked_afterwards_is_told_what_helps(key):
         assert segment[1] == "two"
         store()
     assert child(reads) == 1
+    for options in ({}, {"create": False}, {"readonly": True}):
+        try:
+            shmvar.attach(key, **options)
+        except shmvar.SegmentAccessError:
+            continue
+        raise SystemExit(f"attached with {options}")
     """
     said = helpers.run(DROP + textwrap.dedent(code), key).stdout
     assert said.startswith("SegmentAccessError ") and f"uid {helpers.NOBODY}" in said and "mode 600, owner 0" in said
