@@ -1445,7 +1445,7 @@ class VariableInfo:
         """Whether a view of it copies less than 16 KiB, whatever its size.
 
         The dtypes and shapes of its arrays come on top. This is about views through a handle that
-        may write and that trusts.
+        may write and that trusts. On a server it is False: each view there copies the whole value.
 
         False: the value is, or has in it, something large that is stored within its pickle and that
         a view rebuilds in memory of the caller's own: objects, long texts, many small values. What

@@ -14,6 +14,8 @@ GOOD = {
     "redis://host:7/#5": ("host", 7, 0, None, None, 5),
     "valkeys://host/3#five": ("host", 6379, 3, None, None, "five"),
     "valkey://ann:se%40cret@host/#s:5": ("host", 6379, 0, "ann", "se@cret", "5"),
+    "valkey://host/#'5'": ("host", 6379, 0, None, None, "'5'"),
+    "valkey://host/#s:s:5": ("host", 6379, 0, None, None, "s:5"),
     "valkey://:secret@[::1]:70/#a%20b": ("::1", 70, 0, None, "secret", "a b"),
     "valkey://ann@host#-1": ("host", 6379, 0, "ann", None, -1),
 }

@@ -45,6 +45,16 @@ def test_an_array_is_writable_and_a_view_is_not(key):
             assert segment.view("b").readonly and segment.view("b") == b"x" * 100_000
 
 
+def test_no_variable_is_viewable_for_each_view_is_a_copy(key):
+    values = {"int": 5, "text": "short", "array": numpy.arange(3_000_000), "list": ["text"] * 50_000}
+    for options in ({"trust": True}, {}, {"readonly": True, "trust": True}):
+        with shmvar.attach(key, **options) as segment:
+            if not segment.readonly:
+                segment.update(values)
+            assert not any(segment.stat(index).viewable for index in values)
+            assert not numpy.shares_memory(segment.view("array"), segment.view("array"))
+
+
 def test_replaced_and_removed_large_values_leave_no_chunks(server, seg):
     def chunks():
         name = seg._requests.data + b"b:*"

@@ -248,7 +248,10 @@ def _options(query: str, more: set[str]) -> dict[str, str]:
 
 
 def _key(fragment: str) -> int | str | None:
-    """The key as the command line reads it: a number if it reads as one; after `s:` a text always."""
+    """The key: a number if it reads as one, as on the command line; after `s:` a text always.
+
+    Quotes are characters of a text, as others are: a URL has `s:` for what quotes are on the command line.
+    """
     text = urllib.parse.unquote(fragment, errors="strict")
     if not text:
         return None
