@@ -8,7 +8,6 @@ use crate::coordination::queue_dump::{QueueFinds, QueueNotes};
 use crate::error::{Error, Result};
 use crate::os;
 use crate::process::backoff::{Backoff, Obstacle};
-use crate::process::pages::file_system_full;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::sync::bound;
@@ -118,7 +117,7 @@ impl Coordination {
             let is_unpinned = compared == Compared::Unpinned;
             *(if is_unpinned { &mut unpinned } else { &mut vain }) += 1;
             if unpinned > TRIES {
-                return Err(file_system_full(self.identity.geometry.pin_unit()));
+                return Err(self.file_system_full(self.identity.geometry.pin_unit()));
             }
             if vain > TRIES {
                 return Err(self.too_much(last));

@@ -6,7 +6,7 @@ use crate::format::{GRANULE, granules_of};
 use crate::heap::Heap;
 use crate::heap::reserve::ReservedSpan;
 use crate::os::object;
-use crate::process::pages::{beyond_file_limit, file_system_full};
+use crate::process::pages::beyond_file_limit;
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use rustix::io::Errno;
 
@@ -96,7 +96,7 @@ impl Heap {
                 }
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
                     self.punch_unpublished(filled, policy)?;
-                    return Err(file_system_full(len));
+                    return Err(self.file_system_full(len));
                 }
                 Err(Errno::FBIG) => {
                     self.punch_unpublished(filled, policy)?;

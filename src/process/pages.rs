@@ -6,9 +6,10 @@ use crate::os::{Limited, limit_of, object};
 use crate::process::attachment::Attachment;
 use rustix::io::Errno;
 
-/// Makes the error for a memory file system that has no page left. `needed`: bytes that were asked for.
-pub fn file_system_full(needed: u64) -> Error {
-    let (size, free) = object::file_system().unwrap_or((0, 0));
+/// Makes the error for a memory file system that has no page left. `needed`: bytes that were asked for. `size_and_free`:
+/// what the system says of the file system that they were asked of.
+pub fn file_system_full(needed: u64, size_and_free: Result<(u64, u64)>) -> Error {
+    let (size, free) = size_and_free.unwrap_or((0, 0));
     Error::Full {
         lack: Lack::Pages,
         needed,
@@ -39,6 +40,12 @@ pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
 }
 
 impl Attachment {
+    /// Makes the error for the memory file system of the segment's object, which has no page left. `needed`: bytes that
+    /// were asked for.
+    pub fn file_system_full(&self, needed: u64) -> Error {
+        file_system_full(needed, self.file_system())
+    }
+
     /// Makes the pages of a range present. The inner result is that of the system call, for a caller that can do
     /// without.
     pub fn try_obtain_pages(&self, offset: u64, len: u64) -> Result<rustix::io::Result<()>> {
@@ -56,7 +63,7 @@ impl Attachment {
                 // CRASH: the pages are present and not in use yet; the process that needs them next finds them there.
                 Ok(())
             }
-            Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(self.file_system_full(len)),
             Err(error) => Err(Error::system("obtaining pages", error)),
         }
     }

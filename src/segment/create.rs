@@ -85,7 +85,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
 fn new_object(key: &Key, name: &str, mode: u32) -> Result<Unpublished> {
     Unpublished::new(mode).map_err(|e| match e {
         Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
-        Errno::NOSPC => file_system_full(GRANULE),
+        Errno::NOSPC => file_system_full(GRANULE, object::file_system()),
         Errno::ROFS => open_error(key, name, e),
         Errno::ACCESS | Errno::PERM => Error::Access(format!(
             "key {key}: this process (uid {}) may not create objects in {}: {e}",

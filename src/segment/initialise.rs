@@ -53,7 +53,7 @@ pub fn initialise(
     let stamps = if evict == Some(Eviction::Lru) { STAMPS_MIN_BITS } else { 0 };
     for (offset, len) in pages.into_iter().filter(|(offset, _)| stamps > 0 || *offset != geo.stamps) {
         object::obtain(object.fd(), offset, len).map_err(|e| match e {
-            Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len),
+            Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len, object::file_system_of(object.fd())),
             e => Error::system("obtaining pages", e),
         })?;
     }

@@ -9,7 +9,6 @@ use crate::format::RECORD_MAX;
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os;
-use crate::process::pages::file_system_full;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::dump_reader::{DumpError, DumpPlan, DumpReader, DumpSource, DumpValue};
 use crate::segment::handle::Segment;
@@ -124,7 +123,7 @@ fn room_for_items(att: &Variables, besides: u64, policy: &dyn WaitPolicy) -> std
     if besides > 0 && att.memory_is_short(besides)? {
         att.reclaim_memory(policy)?;
         if att.memory_is_short(besides)? {
-            return Err(file_system_full(besides).into());
+            return Err(att.file_system_full(besides).into());
         }
     }
     Ok(())

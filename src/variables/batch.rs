@@ -10,7 +10,6 @@ use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
-use crate::process::pages::file_system_full;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::batch_apply::{LIST, OwnEntries};
 use crate::variables::batch_entries::{BatchEntries, BatchList};
@@ -397,7 +396,7 @@ impl Variables {
                 // used yet.
                 needs.obtained[class] += 1;
                 if needs.obtained[class] > OBTAINED_MOST && self.memory_is_short(needs.charge)? {
-                    return Err(file_system_full(needs.charge));
+                    return Err(self.file_system_full(needs.charge));
                 }
                 for _ in 0..missing.div_ceil(blocks_of(class)) {
                     policy.interrupted()?;

@@ -138,7 +138,7 @@ impl Variables {
             });
             copied?.map_err(|errno| match errno {
                 rustix::io::Errno::NOSPC | rustix::io::Errno::NOMEM | rustix::io::Errno::DQUOT => {
-                    crate::process::pages::file_system_full(len)
+                    self.file_system_full(len)
                 }
                 rustix::io::Errno::FBIG => crate::process::pages::beyond_file_limit(len, geometry.length),
                 other => Error::system("moving a value", other),

@@ -6,7 +6,6 @@
 use crate::error::{Error, Lack, Result};
 use crate::format::{GRANULE, SpanState, State};
 use crate::process::lock_slices::{LOCK_SLICE, YieldTimer};
-use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::variables::victim::{Rules, Step, Turn};
 use crate::variables::{Variables, VariablesWriter};
@@ -115,7 +114,7 @@ impl Variables {
                 drop(writer);
                 let unpinned = Rules { spares, pinned: false };
                 if charges.new > self.most_memory(&unpinned, policy)? {
-                    return Err(file_system_full(charges.new));
+                    return Err(self.file_system_full(charges.new));
                 }
                 writer = self.write(policy)?;
             }
@@ -308,7 +307,7 @@ mod tests {
                 evictions.began = Some(began);
                 evictions
             };
-            let tried = att.evict_for_memory(file_system_full(100), &mut begun(), &free, &Blocking);
+            let tried = att.evict_for_memory(att.file_system_full(100), &mut begun(), &free, &Blocking);
             assert_eq!((tried.is_err(), segment.has("there").unwrap()), (gives_up, gives_up));
             let mut evictions = begun();
             segment.resize(att.state().used.load(Ordering::Relaxed), &Blocking).unwrap();

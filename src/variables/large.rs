@@ -11,7 +11,6 @@ use crate::os::mem::CopyTarget;
 use crate::os::object;
 use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::call_guard::CallGuard;
-use crate::process::pages::file_system_full;
 use crate::process::pins::{OwnedPin, Pin};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
@@ -116,7 +115,8 @@ impl<'a> LargeValue<'a> {
         if !self.pinned() {
             let no_memory = self.pin.is_none() && matches!(self.found.source, ContentSource::Slot);
             if no_memory && self.att.value_stays(&self.found)? {
-                let (full, own) = (file_system_full(self.att.identity.geometry.pin_unit()), &self.found.content);
+                let (full, own) =
+                    (self.att.file_system_full(self.att.identity.geometry.pin_unit()), &self.found.content);
                 let own = self.att.hash_of(own);
                 self.att.evict_for_memory(full, &mut Evictions::new(self.att), &|hash| hash == own, policy)?;
                 // The bitmap of pins is no part of the arena, whose memory this is.

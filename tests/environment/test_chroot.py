@@ -80,6 +80,52 @@ def test_info_and_what_asks_for_free_memory_work_in_a_chroot(key, tmp_path):
         shmvar.destroy(f"{key}-lru")
 
 
+FULL = """
+import contextlib, queue, subprocess, threading
+def mount(size, where):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", where], check=True)
+mount("4m", "/dev/shm")
+if sys.argv[3] == "another":
+    os.makedirs(sys.argv[2] + "/dev/shm")
+    mount("1m", sys.argv[2] + "/dev/shm")
+segment = shmvar.attach(key, 3 << 20)
+items = segment.queue("queue")
+filler = open("/dev/shm/filler", "wb", buffering=0)
+try:
+    while True:
+        filler.write(bytes(4096))
+except OSError:
+    pass
+def told(value):
+    try:
+        segment[1] = value
+    except shmvar.SegmentFullError as error:
+        assert error.size == 4 << 20 and f"{error.free} of {error.size} are free" in str(error), error
+        return error.needed
+sizes = 60_000, 600_000
+before = [told(bytes(size)) for size in sizes]
+assert min(before) > 60_000
+def waits():
+    with contextlib.suppress(queue.Full):
+        items.put(bytes(600_000), timeout=0.3)
+        raise AssertionError("there is room")
+waits()
+os.chroot(sys.argv[2]); os.chdir("/")
+assert [told(bytes(size)) for size in sizes] == before
+waits()
+threading.Timer(0.3, filler.truncate, (0,)).start()
+items.put(bytes(600_000), timeout=60)
+assert len(items.get()) == 600_000
+"""
+
+
+@helpers.needs_mounts
+@pytest.mark.parametrize("inside", ["nothing", "another"])
+def test_a_full_file_system_is_the_one_of_the_segment_and_a_put_waits_for_its_room(key, tmp_path, inside):
+    """In the chroot there is no /dev/shm, or that of somebody else."""
+    helpers.run(FULL, key, tmp_path, inside, prefix=["unshare", "-m"])
+
+
 @helpers.needs_root
 @pytest.mark.parametrize("prison", PRISONS)
 def test_after_the_imports_of_the_guide_everything_works(key, tmp_path, prison):
