@@ -7,6 +7,7 @@ use crate::os::mem::CopyTarget;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::cmp::Ordering;
 
 /// Converts what a function of the C API returned.
 ///
@@ -36,10 +37,18 @@ pub fn uint(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyInt>> {
 #[inline]
 pub fn number_of(object: &Bound<'_, PyAny>) -> Option<i64> {
     debug_assert!(object.is_exact_instance_of::<PyInt>());
+    // SAFETY: the caller says that it is an `int`.
+    number_or_side(unsafe { object.cast_unchecked::<PyInt>() }).ok()
+}
+
+/// The number of an `int`. Of one that needs more than 64 bits the error says whether it is greater or less than those
+/// that do not.
+#[inline]
+pub fn number_or_side(object: &Bound<'_, PyInt>) -> Result<i64, Ordering> {
     let mut overflow = 0;
     // SAFETY: the object is borrowed; the interpreter is attached. Of an `int` the function raises nothing.
     let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &mut overflow) };
-    (overflow == 0).then_some(number)
+    if overflow == 0 { Ok(number) } else { Err(overflow.cmp(&0)) }
 }
 
 /// A `float`.

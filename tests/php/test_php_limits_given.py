@@ -26,6 +26,28 @@ def test_a_limit_is_a_number_or_none(call, name, result):
         call(**{name: 0})
 
 
+class Number:
+    """A number of a class of its own, which has no order, as `operator.index` takes it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+    def __repr__(self):
+        return f"Number({self.number})"
+
+
+@pytest.mark.parametrize(("call", "name", "result"), CALLS)
+def test_a_limit_may_be_of_a_class_that_has_an_index(call, name, result):
+    for limit in (1 << 20, 2**63 - 1, 2**63, 2**70):
+        assert call(**{name: Number(limit)}) == result
+    for limit in (-1, -(2**63), -(2**70)):
+        with pytest.raises(ValueError, match=rf"{name} must be at least 0, or None.*, not Number\({limit}\)"):
+            call(**{name: Number(limit)})
+
+
 def test_without_a_limit_no_depth_is_too_much():
     depth = 200_000
     text = b"a:1:{i:0;" * depth + b"N;" + b"}" * depth

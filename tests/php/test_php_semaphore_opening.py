@@ -31,6 +31,7 @@ def as_user():
         ((5, -1), ValueError, "1 to 32767: not -1"),
         ((5, 32768), ValueError, "1 to 32767: not 32768"),
         ((5, 2**70), ValueError, "1 to 32767: not a larger number"),
+        ((5, -(2**70)), ValueError, "1 to 32767: not a smaller number"),
         ((5, "1"), TypeError, "must be an int, not str"),
         ((5, 1, 0o1000), ValueError, "nine bits"),
         ((5, 1, -1), ValueError, "nine bits"),

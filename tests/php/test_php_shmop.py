@@ -99,6 +99,19 @@ def test_a_str_of_surrogateescape_is_written_as_the_bytes_that_it_stands_for(raw
     assert b"\xff" in php.dumps("\udcff")
 
 
+class Number:
+    """A number of a class of its own, which has no order, as `operator.index` takes it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+    def __repr__(self):
+        return f"Number({self.number})"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
@@ -110,6 +123,8 @@ def test_a_str_of_surrogateescape_is_written_as_the_bytes_that_it_stands_for(raw
         (lambda s: s.write(b"1", 2**64), ValueError, r"offset must be at most 2\*\*63 - 1, not 18446744073709551616"),
         (lambda s: s.write(b"1", -(2**64)), ValueError, "offset must be at least 0, not -18446744073709551616"),
         (lambda s: s.write("\ud800"), ValueError, "data: the str has a lone surrogate at index 0.*surrogatepass"),
+        (lambda s: s.read(Number(2**70)), ValueError, r"offset must be at most 2\*\*63 - 1, not Number"),
+        (lambda s: s.read(Number(-(2**70))), ValueError, "offset must be at least 0, not Number"),
         (lambda s: s.read(2**63), ValueError, r"offset must be at most 2\*\*63 - 1, not 9223372036854775808"),
         (lambda s: php.shmop_read(s, 1, 2**64), ValueError, r"size must be at most 2\*\*63 - 1"),
         (lambda s: s.write(5), TypeError, "must be bytes"),

@@ -1,10 +1,12 @@
 //! Arguments that all of PHP's System V objects have: keys and permissions.
 
 use crate::py::convert;
+use crate::py::create;
 use crate::py::errors;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
+use std::cmp::Ordering;
 
 /// The name of an object's class, for messages.
 pub fn class_of(object: &Bound<'_, PyAny>) -> String {
@@ -18,9 +20,14 @@ pub fn shown(object: &Bound<'_, PyAny>) -> String {
 
 /// An int, which is no bool. `what` names the argument in messages. `None`: it needs more than 64 bits.
 pub fn int(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
+    Ok(wide_int(object, what)?.ok())
+}
+
+/// The same. Of an int that needs more than 64 bits the error says whether it is above or below those that do not.
+pub fn wide_int(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Result<i64, Ordering>> {
     if !object.is_instance_of::<PyBool>() {
         if let Some(number) = convert::as_int(object)? {
-            return Ok(number.extract().ok());
+            return Ok(create::number_or_side(&number));
         }
     }
     Err(errors::builtin::<PyTypeError>(format!("{what} must be an int, not {}", class_of(object))))
@@ -51,9 +58,9 @@ impl Limit<'_> {
             Limit::Given(object) if object.is_none() => return Ok(none),
             Limit::Given(object) => object,
         };
-        match int(object, name)? {
-            Some(number @ 0..) => Ok(number as u64),
-            None if object.gt(0)? => Ok(u64::MAX),
+        match wide_int(object, name)? {
+            Ok(number @ 0..) => Ok(number as u64),
+            Err(Ordering::Greater) => Ok(u64::MAX),
             _ => Err(errors::builtin::<PyValueError>(format!(
                 "{name} must be at least 0, or None, not {}",
                 shown(object)

@@ -158,9 +158,13 @@ impl PySemaphore {
         permissions: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let key = arguments::key(key, "semaphore")?;
-        let max_acquire = max_acquire.map_or(Ok(Some(1)), |most| arguments::int(most, "max_acquire"))?;
-        let Some(most) = max_acquire.filter(|most| (1..=MAX_ACQUIRE.into()).contains(most)) else {
-            let given = max_acquire.map_or("a larger number".to_owned(), |most| most.to_string());
+        let max_acquire = max_acquire.map_or(Ok(Ok(1)), |most| arguments::wide_int(most, "max_acquire"))?;
+        let Some(most) = max_acquire.ok().filter(|most| (1..=MAX_ACQUIRE.into()).contains(most)) else {
+            let given = match max_acquire {
+                Ok(number) => number.to_string(),
+                Err(side) if side.is_lt() => "a smaller number".to_owned(),
+                Err(_) => "a larger number".to_owned(),
+            };
             return Err(errors::builtin::<PyValueError>(format!(
                 "max_acquire says how many may hold the semaphore at once, 1 to {MAX_ACQUIRE}: not {given}"
             )));

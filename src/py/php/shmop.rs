@@ -8,6 +8,7 @@ use crate::py::php::message_text::own_bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
+use std::cmp::Ordering;
 
 #[doc = stub!(php.Shmop)]
 #[pyclass(frozen, weakref, name = "Shmop", module = "shmvar.php")]
@@ -19,9 +20,9 @@ pub struct PyShmop {
 /// A number of bytes, at least 0.
 fn bytes(object: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<u64> {
     let Some(object) = object else { return Ok(0) };
-    match arguments::int(object, name)? {
-        Some(number @ 0..) => Ok(number as u64),
-        None if object.gt(0)? => Err(errors::builtin::<PyValueError>(format!(
+    match arguments::wide_int(object, name)? {
+        Ok(number @ 0..) => Ok(number as u64),
+        Err(Ordering::Greater) => Err(errors::builtin::<PyValueError>(format!(
             "{name} must be at most 2**63 - 1, not {}",
             arguments::shown(object)
         ))),
