@@ -121,10 +121,6 @@ impl Coordination {
         let (mut until, mut removed, mut missing, mut holders) = (None, 0_u64, 0_u64, Holders::default());
         loop {
             let mut writer = self.write(policy)?;
-            if missing >= MISSING_MAX {
-                writer.remove_damaged_queue(name, &mut scratch)?;
-                break;
-            }
             let step = writer.clear_some(name, (&mut until, &mut missing, &mut holders), around, &mut scratch)?;
             let (cleared, freed, sparse) = match step {
                 Cleared::Nothing => break,
@@ -199,7 +195,8 @@ impl CoordinationWriter<'_> {
     }
 
     /// Removes a few items that wait, or that the dead hold, and whose tickets are below `until`, which the first step
-    /// sets. A queue whose record is damaged is removed as a whole.
+    /// sets. A queue whose record is damaged is removed as a whole, and so is one of which `missing` items in a row, which
+    /// are those of the steps before, are too many.
     fn clear_some(
         &mut self,
         name: &Index<'_>,
@@ -224,12 +221,16 @@ impl CoordinationWriter<'_> {
         let next = |state: &QueueState| -> Option<FirstItem> {
             state.first().filter(|first| state.queue == queue && state.ticket_of(*first) < tail)
         };
-        let (mut count, mut leaf) = (0, None);
+        if *missing >= MISSING_MAX && next(&state).is_some() {
+            self.remove_damaged_queue(name, scratch)?;
+            return Ok(Cleared::Nothing);
+        }
+        let (mut count, mut leaf, mut missing_then) = (0, None, *missing);
         while let Some(first) = next(&state).filter(|_| count < CLEARED_AT_ONCE as u64) {
             let ticket = state.ticket_of(first);
             state.remove_waiting(first);
             let found = self.remove_item(&mut edit, &mut state, ticket, scratch)?;
-            *missing = if found.is_some() { 0 } else { *missing + 1 };
+            missing_then = if found.is_some() { 0 } else { missing_then + 1 };
             leaf = found.or(leaf);
             count += 1;
         }
@@ -240,6 +241,8 @@ impl CoordinationWriter<'_> {
             return Ok(Cleared::Lacks(lacking));
         }
         self.commit_queue(&edit)?;
+        // A step that is repeated, because something was lacking, counts its items once.
+        *missing = missing_then;
         // CRASH: some items are gone, from the first one on.
         crash_point!("queue-cleared");
         let mut sparse = None;
@@ -289,6 +292,55 @@ impl CoordinationWriter<'_> {
             // A damaged queue must not keep this process from everything else.
             self.att.queues.holds.lock().remove(hold.queue, hold.ticket);
             self.att.after_release.due.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Key, Options, Segment};
+
+    /// Puts an item between two steps of a clear, when so many items are left.
+    struct PutsWhenLeft<'a>(&'a Segment, u64);
+
+    impl WaitPolicy for PutsWhenLeft<'_> {
+        fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+            slow();
+        }
+        fn interrupted(&self) -> Result<()> {
+            let left = self.0.queues()?.first().map_or(0, |queue| queue.waiting);
+            if left == self.1 {
+                self.0.queue_put("jobs", b"late", None)?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn what_is_put_while_a_clear_misses_many_items_stays() {
+        // After the last step the queue is gone, and another one of its name begins.
+        for left in [CLEARED_AT_ONCE as u64, 0] {
+            let key = Key::text(&format!("queue-clear-{left}-{}", crate::os::pid())).unwrap();
+            let segment = Segment::attach(key, &Options::default()).unwrap();
+            for _ in 0..MISSING_MAX {
+                segment.queue_put("jobs", b"lost", None).unwrap();
+            }
+            let (attachment, mut scratch) = (segment.attachment().unwrap(), Scratch::new());
+            let (att, name) = (attachment.coordination(), Index::from("jobs"));
+            let mut writer = att.write(&Blocking).unwrap();
+            let queue = writer.find_queue(&name, Parts::All, &mut scratch).unwrap().state.unwrap().queue;
+            for ticket in 0..MISSING_MAX {
+                let mut edit = writer.queue_edit();
+                let (place, ..) = writer.find_item(queue, ticket, &mut scratch).unwrap();
+                writer.edit_remove(&mut edit, &place).unwrap();
+                writer.commit_queue(&edit).unwrap();
+            }
+            drop(writer);
+            assert_eq!(att.clear_queue(&name, &PutsWhenLeft(&segment, left)).unwrap(), MISSING_MAX);
+            assert_eq!(segment.queue_get("jobs", Some(Duration::ZERO)).unwrap().as_deref(), Some(&b"late"[..]));
+            segment.destroy().unwrap();
         }
     }
 }
