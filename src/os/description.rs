@@ -22,7 +22,9 @@ static MARKED: AtomicU64 = AtomicU64::new(0);
 ///
 /// (`kcmp` compares two descriptors exactly, but needs a second one of the same description to compare with, which user
 /// code would have closed as well.) What remains: where something sets the file position of a description of this
-/// package, which a program could do with a number that is not its own, the description is never closed.
+/// package, the description is never closed. A program could do that with a number that is not its own; and so does
+/// this package for an instant where it looks for holes in an object that it cannot open again (`object::first_hole`),
+/// so that a forked child that asks just then, or all of them if the process is killed just then, would not close it.
 #[derive(Clone, Copy)]
 pub struct Description {
     object: Status,

@@ -272,7 +272,7 @@ pub fn punch(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
 /// Returns whether any page of a range has been written. One that was obtained and not written does not count.
 pub fn has_data(fd: impl AsFd, offset: u64, len: u64) -> bool {
     // Where the system cannot tell, there may be some.
-    match seek_and_return(fd, SeekFrom::Data(offset)) {
+    match seek_apart(fd.as_fd(), SeekFrom::Data(offset)) {
         Ok(at) => at < offset + len,
         Err(error) => error != Errno::NXIO,
     }
@@ -280,18 +280,23 @@ pub fn has_data(fd: impl AsFd, offset: u64, len: u64) -> bool {
 
 /// Returns where the first page of a range is that was not written. `None`: all of them were.
 pub fn first_hole(fd: impl AsFd, offset: u64, len: u64) -> Option<u64> {
-    match seek_and_return(fd, SeekFrom::Hole(offset)) {
+    match seek_apart(fd.as_fd(), SeekFrom::Hole(offset)) {
         Ok(at) => (at < offset + len).then_some(at),
         Err(_) => Some(offset),
     }
 }
 
-/// Returns a place in a file. The file position stays as it is: it tells the description from others.
-fn seek_and_return(fd: impl AsFd, to: SeekFrom) -> rustix::io::Result<u64> {
-    let before = fs::seek(&fd, SeekFrom::Current(0));
-    let found = fs::seek(&fd, to);
+/// Returns a place in a file. The file position stays as it is: it tells the description from others, also in a forked
+/// child, which may ask for it at any time. So a description of its own is moved.
+fn seek_apart(fd: BorrowedFd<'_>, to: SeekFrom) -> rustix::io::Result<u64> {
+    if let Ok(own) = reopen(fd, false) {
+        return fs::seek(&own, to);
+    }
+    // Without /proc, or without the right to open the object, the position is moved for an instant.
+    let before = fs::seek(fd, SeekFrom::Current(0));
+    let found = fs::seek(fd, to);
     if let Ok(before) = before {
-        let _ = fs::seek(&fd, SeekFrom::Start(before));
+        let _ = fs::seek(fd, SeekFrom::Start(before));
     }
     found
 }
@@ -393,5 +398,40 @@ pub fn descriptor_shortage(action: &str) -> Option<Error> {
     match fs::open(DIR, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Err(error @ (Errno::MFILE | Errno::NFILE)) => Some(Error::system(action, error)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn looking_for_data_and_holes_moves_no_description() {
+        const POSITION: u64 = 12_345;
+        const LOOKS: u64 = 200_000;
+        let object = Unpublished::new(0o600).unwrap();
+        fs::ftruncate(object.fd(), 3 << 12).unwrap();
+        write_at(object.fd(), &[1], 1 << 12).unwrap();
+        fs::seek(object.fd(), SeekFrom::Start(POSITION)).unwrap();
+        let looks = AtomicU64::new(0);
+        let moved = std::thread::scope(|scope| {
+            // As a process does that shares the description.
+            let looker = scope.spawn(|| {
+                let mut moved = 0;
+                while looks.fetch_add(1, Ordering::Relaxed) < LOOKS {
+                    moved += u64::from(fs::seek(object.fd(), SeekFrom::Current(0)).unwrap() != POSITION);
+                }
+                moved
+            });
+            while looks.load(Ordering::Relaxed) < LOOKS {
+                assert!(has_data(object.fd(), 0, 2 << 12) && !has_data(object.fd(), 0, 1 << 12));
+                assert_eq!(first_hole(object.fd(), 1 << 12, 2 << 12), Some(2 << 12));
+                assert_eq!(first_hole(object.fd(), 1 << 12, 1 << 12), None);
+            }
+            looker.join().unwrap()
+        });
+        assert_eq!(moved, 0);
     }
 }
