@@ -115,6 +115,11 @@ impl Coordination {
                 *wait = LockWait::begin();
                 continue;
             }
+            if self.reacquire_lock(name, owner) {
+                // A signal handler of this thread has acquired the lock, and keeps it.
+                self.withdraw_request(name, wait);
+                return Ok(true);
+            }
             self.find_dead(&lock, wait)?;
         }
     }

@@ -104,10 +104,34 @@ impl Segment {
     /// [`Error::Full`], [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], and [`Error::Invalid`] for
     /// the reserved indexes.
     #[inline]
-    pub fn put(&self, index: i64, text: &[u8], _quiet: bool) -> Result<()> {
-        let (map, _changing) = (self.map()?, self.changing.lock());
+    pub fn put(&self, index: i64, text: &[u8], quiet: bool) -> Result<()> {
+        self.put_apart(index, text, quiet, |put| put())
+    }
+
+    /// The same. `apart` calls what it is given, and may let other threads run meanwhile.
+    ///
+    /// SYNC: the use of the mapping begins before and ends after that: where an interpreter's lock serialises all calls,
+    /// uses are counted with that lock held ([`Revocable`]).
+    ///
+    /// # Errors
+    /// As of [`Segment::put`].
+    pub fn put_apart(
+        &self,
+        index: i64,
+        text: &[u8],
+        _quiet: bool,
+        apart: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<()> {
+        let (map, mut done) = (self.map()?, Ok(()));
+        let map: &Mapping = &map;
+        apart(&mut || done = self.put_into(map, index, text));
+        done
+    }
+
+    fn put_into(&self, map: &Mapping, index: i64, text: &[u8]) -> Result<()> {
+        let _changing = self.changing.lock();
         let replacements = self.replacements.load(Ordering::Relaxed);
-        let replaced = put::put(&map, index, text, replacements == OFTEN);
+        let replaced = put::put(map, index, text, replacements == OFTEN);
         if replaced.map_err(|error| with_name(self.key, error))? && replacements < OFTEN {
             self.replacements.store(replacements + 1, Ordering::Relaxed);
         }

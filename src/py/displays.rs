@@ -49,7 +49,7 @@ pub fn _memory<'py>(
 ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyList>)> {
     let py = segment.py();
     let segment = segment.get();
-    let found = py.detach(|| segment.inner().memory_map(cells));
+    let found = segment.inner().memory_map(cells, |look| py.detach(look));
     let (all, parts) = found.map_err(|error| segment.error(py, error))?;
     let parts = create::list(py, parts.iter().map(|part| Ok(uses(py, part)?.into_any())))?;
     Ok((uses(py, &all)?, parts))

@@ -18,6 +18,7 @@
 //! | `wait`, `greenlets`, `lock_owner` | how calls wait, also among greenlets; who owns a lock |
 //! | `convert`, `errors` | arguments from Python, exceptions to Python |
 //! | `collector` | pausing the garbage collector |
+//! | `kept_error` | the exception that is on its way, while something else runs |
 //! | `create`, `calls` | Python objects and calls where a lack of memory is a `MemoryError` |
 //! | `emergency_memory` | blocks for short allocations when the system has no memory |
 
@@ -49,6 +50,8 @@ mod info;
 mod inspect;
 #[allow(unsafe_code, reason = "the interpreter's own dict")]
 mod interpreter;
+#[allow(unsafe_code, reason = "the exception that is set")]
+mod kept_error;
 mod lock;
 mod lock_owner;
 mod module;

@@ -71,14 +71,22 @@ impl Segment {
         activity_of(&*self.attachment()?)
     }
 
-    /// What the memory is used for: all of it, and `cells` parts of its addresses.
+    /// What the memory is used for: all of it, and `cells` parts of its addresses. `apart` calls what it is given, and may
+    /// let other threads run meanwhile.
     ///
     /// # Errors
     /// As of [`Segment::activity`].
-    pub fn memory_map(&self, cells: usize) -> Result<(MemoryUse, Vec<MemoryUse>)> {
+    pub fn memory_map(
+        &self,
+        cells: usize,
+        apart: impl FnOnce(&mut (dyn FnMut() + Send)),
+    ) -> Result<(MemoryUse, Vec<MemoryUse>)> {
         let att = self.attachment()?;
         att.with_file(|_| ())?;
-        att.heap().memory_map(cells)
+        let (heap, mut found) = (att.heap(), Ok(Default::default()));
+        // SYNC: the use of the attachment begins before and ends after that (`Revocable`).
+        apart(&mut || found = heap.memory_map(cells));
+        found
     }
 
     /// The indexes of at most `count` variables, whichever come first in the table. None is there twice, unless the

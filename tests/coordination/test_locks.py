@@ -395,3 +395,35 @@ def test_slots_that_locks_left_are_taken_by_others_and_by_the_same_lock_again(se
     for lock in held.values():
         lock.release()
     assert not any(seg.lock(number).locked() for number in range(40)) and seg.check().locks == 0
+
+
+def test_a_signal_handler_may_take_the_lock_that_its_thread_waits_for(seg):
+    """The thread is its owner then: it acquires the lock once more, and does not wait for itself."""
+    lock, held, depths = seg.lock("a"), threading.Event(), []
+
+    def hold():
+        with seg.lock("a"):
+            held.set()
+            helpers.until(lambda: depths)
+            time.sleep(0.2)
+
+    def handler(*_):
+        depths.append("waits")
+        depths[:] = [lock.acquire(timeout=30)]
+
+    thread = threading.Thread(target=hold)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        thread.start()
+        assert held.wait(30)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert lock.acquire(timeout=60) and depths == [True]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        thread.join(60)
+    assert is_held(lock)
+    lock.release()
+    assert is_held(lock)
+    lock.release()
+    assert not is_held(lock) and seg.info().locks == {}

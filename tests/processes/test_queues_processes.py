@@ -342,3 +342,25 @@ def test_an_error_of_a_call_that_found_the_writer_stopped_says_so(seg, stopped):
             jobs.get_nowait()
     finally:
         let_go()
+
+
+def test_an_item_that_goes_while_an_exception_is_on_its_way_leaves_it_alone(seg, stopped):
+    """Giving the item back is left to a thread, which code of Python starts, because the writer is stopped."""
+    jobs, (hold, let_go) = seg.queue("jobs"), stopped
+    jobs.put(1)
+
+    def taken():
+        item = jobs.take()
+        item.__enter__()
+        return item
+
+    def fail():
+        hold()
+        raise KeyError("the program's own")
+
+    with pytest.raises(KeyError, match="the program's own") as caught:
+        [taken(), fail()]  # the interpreter drops the item while it looks for the handler
+    assert caught.value.__context__ is None
+    let_go()
+    helpers.until(lambda: jobs.qsize() == 1)
+    assert jobs.get() == 1 and seg.info().queues == {}

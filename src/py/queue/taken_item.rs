@@ -2,11 +2,13 @@
 
 use super::handle::{PyQueue, timeout_of_task};
 use crate::coordination::AsCoordination;
+use crate::process::attachment::Attachment;
 use crate::process::deadline::WithDeadline;
 use crate::process::queue_holds::{HoldEnd, QueueHold};
 use crate::process::wait_policy::Blocking;
 use crate::py::calls;
 use crate::py::errors;
+use crate::py::kept_error::KeptError;
 use crate::py::wait::UninterruptibleWait;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -115,11 +117,12 @@ impl Drop for PyTakenItem {
         // interpreter is shutting down; then the item is given back when the process has ended.
         let queue = self.queue.get();
         Python::try_attach(|py| {
-            let given_back = py.detach(|| {
-                let att = queue.inner().attachment();
-                att.map_or(true, |att| att.coordination().give_back_or_put_off(&hold, &Blocking))
-            });
-            if !given_back {
+            // The object may go while an exception is on its way, which code of Python must not meet.
+            let _kept = KeptError::new(py);
+            // SYNC: the use of the attachment begins and ends with the interpreter's lock held (`Revocable`).
+            let Ok(att) = queue.inner().attachment() else { return };
+            let att: &Attachment = &att;
+            if !py.detach(|| att.coordination().give_back_or_put_off(&hold, &Blocking)) {
                 queue.end_later(py);
             }
         });

@@ -155,8 +155,11 @@ pub fn store(segment: &PySegment, index: &Bound<'_, PyAny>, value: &Bound<'_, Py
 #[inline]
 pub fn store_held(segment: &PySegment, py: Python<'_>, index: i64, text: &[u8]) -> PyResult<()> {
     let quiet = segment.lock().is_some();
-    let put = || segment.inner().put(index, text, quiet);
-    let done = if text.len() < LONG { put() } else { py.detach(put) };
+    let done = if text.len() < LONG {
+        segment.inner().put(index, text, quiet)
+    } else {
+        segment.inner().put_apart(index, text, quiet, |put| py.detach(put))
+    };
     done.map_err(|error| segment.error_at(py, index, error))
 }
 
