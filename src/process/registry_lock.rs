@@ -5,13 +5,13 @@
 use crate::error::{Error, Result};
 use crate::os::bytelock::{self, Anchor, REGISTRY_BYTE};
 use crate::os::fork::ForkGuard;
-use crate::os::object::is_descriptor_of;
-use crate::os::object::{self, Status};
+use crate::os::object::{self, DIR, Status, is_descriptor_of};
 use crate::process::at_fork::{self, AttachmentTable};
 use crate::process::attachment::Attachment;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
 /// Private to the process: the registry lock, held until this is dropped, and the process's mutex with it.
@@ -148,13 +148,32 @@ impl Attachment {
         if let Some(error) = object::descriptor_shortage("taking part in a segment") {
             return error;
         }
-        Error::Access(format!(
-            "{}: this process (uid {}) may not open the segment (mode {:o}, owner {}), so it cannot take part in it: fork it \
-             before the privileges are dropped, or create the segment with a perm that lets this user open it",
-            self.object.name,
-            crate::os::euid(),
-            self.object.status.mode,
-            self.object.status.uid
-        ))
+        let (name, euid, Status { mode, uid, .. }) = (&self.object.name, crate::os::euid(), self.object.status);
+        match self.refusal() {
+            None => Error::Access(format!(
+                "{name}: this process finds the segment neither by /proc/self/fd nor as {DIR}/{}, which are not there or \
+                 lead elsewhere (after a chroot, or in another mount namespace?), so it cannot take part in it: fork it \
+                 before that, or bind-mount /proc there, or {DIR} while the segment has its name",
+                self.lock_name()
+            )),
+            Some(Errno::ROFS) => Error::Access(format!(
+                "{name}: {DIR} is mounted read-only, so this process cannot take part in the segment: mount -o \
+                 remount,rw {DIR}, or fork it before"
+            )),
+            Some(Errno::ACCESS | Errno::PERM) => Error::Access(format!(
+                "{name}: this process (uid {euid}) may not open the segment (mode {mode:o}, owner {uid}), so it cannot \
+                 take part in it: fork it before the privileges are dropped, or create the segment with a perm that lets \
+                 this user open it"
+            )),
+            Some(errno) => Error::system(format!("opening the segment {name} again"), errno),
+        }
+    }
+
+    /// Why the system does not let this process open a description of the lock object. `None`: there is no way to it.
+    fn refusal(&self) -> Option<Errno> {
+        let by_descriptor = self.with_lock_object(true, |fd| object::reopen(fd, true).err()).ok().flatten();
+        let by_name = object::open(self.lock_name(), true).err();
+        let is_no_way = |errno: &Errno| matches!(*errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        by_descriptor.into_iter().chain(by_name).find(|errno| !is_no_way(errno))
     }
 }

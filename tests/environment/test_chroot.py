@@ -160,3 +160,79 @@ def test_after_the_imports_of_the_guide_everything_works(key, tmp_path, prison):
     """
     before = recipe() + "\nimport asyncio, io\nloop = asyncio.new_event_loop()\n"
     in_prison(prison, code, key, tmp_path, before=before)
+
+
+# --- children that are forked in there
+
+FORK = """
+import subprocess
+def sh(*words):
+    subprocess.run(words, check=True)
+def child(act):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        except BaseException as caught:
+            print(type(caught).__name__, caught, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def bind(path):
+    os.makedirs(sys.argv[2] + path)
+    sh("mount", "--bind", path, sys.argv[2] + path)
+def chroot():
+    os.chroot(sys.argv[2])
+    os.chdir("/")
+def store():
+    segment[2] = bytes(1 << 20)
+    with segment.lock("lock"):
+        assert segment.view(2) == segment[2] == bytes(1 << 20)
+segment = shmvar.attach(key)
+segment[1] = "one"
+"""
+
+
+def inside(code, *args):
+    """Runs a program in a mount namespace of its own; its mounts end with it."""
+    return helpers.run(FORK + textwrap.dedent(code), *args, prefix=["unshare", "-m"])
+
+
+@helpers.needs_mounts
+def test_a_child_that_is_forked_in_a_chroot_is_told_what_helps(key, tmp_path):
+    code = """
+    chroot()
+    segment[1] = "two"
+    segment[3] = bytes(15 << 10)
+    def read():
+        assert segment[1] == "two" and dict(segment) == {1: "two", 3: bytes(15 << 10)} and segment.info().count == 2
+    assert child(read) == 0
+    assert child(store) == 1
+    """
+    said = inside(code, key, tmp_path).stdout
+    assert said.startswith("SegmentAccessError ") and "chroot" in said and "fork it before that" in said
+    assert "bind-mount /proc there, or /dev/shm while" in said and "/dev/shm/shmvar" in said
+    assert "privileges" not in said and "perm" not in said and "uid" not in said
+
+
+@helpers.needs_mounts
+@pytest.mark.parametrize("what", ["/proc", "/dev/shm", "fork it before"])
+def test_what_it_says_helps(key, tmp_path, what):
+    code = {
+        "fork it before": "assert child(lambda: (chroot(), store())) == 0",
+        "/proc": "bind('/proc'); segment.destroy(); chroot(); assert child(store) == 0",
+        "/dev/shm": "bind('/dev/shm'); chroot(); assert child(store) == 0",
+    }
+    inside(f"{code[what]}\nassert segment[2] == bytes(1 << 20)", key, tmp_path)
+
+
+@helpers.needs_mounts
+def test_a_child_that_finds_a_read_only_file_system_is_told_so(key, tmp_path):
+    code = """
+    bind("/dev/shm")
+    sh("mount", "-o", "remount,ro,bind", sys.argv[2] + "/dev/shm")
+    chroot()
+    assert child(store) == 1
+    """
+    said = inside(code, key, tmp_path).stdout
+    assert said.startswith("SegmentAccessError ") and "mount -o remount,rw /dev/shm" in said and "uid" not in said
