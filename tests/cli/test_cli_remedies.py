@@ -1,10 +1,13 @@
 """What errors advise on the command line can be typed there, and helps."""
 
+import collections
+import pathlib
+
 import helpers
 import pytest
 
 import shmvar
-from shmvar.cli import remedies
+from shmvar.cli import main, remedies
 
 
 @pytest.mark.skipif(not helpers.IS_ROOT, reason="needs root, for another user")
@@ -18,6 +21,15 @@ def test_a_shared_segment_of_another_user_is_written_to_with_perm(new_key):
         assert "create=" not in done.stderr and segment == {}
         helpers.run(code, segment.key, "i", 1, "--perm", "666", drop=drop)
         assert segment == {"i": 1}
+
+
+def test_a_value_that_needs_trust_is_read_as_the_error_says(seg, key, capsys):
+    seg["i"] = collections.Counter("a"), pathlib.Path
+    assert main.main(["get", key, "i"]) == 1
+    said = capsys.readouterr().err
+    remedy = "or --trust, if you know everybody who may write to this segment: whoever does can then run code in your"
+    assert said.rstrip().endswith(f"{remedy} process") and "trust=" not in said
+    assert main.main(["get", key, "i", "--trust"]) == 0 and "Counter" in capsys.readouterr().out
 
 
 def test_other_texts_stay_as_they_are():

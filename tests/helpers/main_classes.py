@@ -37,6 +37,10 @@ VALUES = {
     "function": function,
 }
 """
+TRUST = "attach with trust=True, if you know everybody who may write to this segment: whoever does can then run code in"
+TRUST += " your process"
+"""What an error about trust advises, and what it says of that."""
+
 NAMES = ["Point", "Outer.Inner", "Reading", "Colour", "Pair", "function"]
 
 READS = {

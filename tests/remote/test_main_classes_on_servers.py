@@ -2,7 +2,7 @@
 
 import helpers
 import pytest
-from helpers.main_classes import DEFINED, READS, shows_the_way, store
+from helpers.main_classes import DEFINED, READS, TRUST, shows_the_way, store
 
 import shmvar
 
@@ -34,3 +34,14 @@ def test_large_values_items_and_who_does_not_trust_say_so_too(trusting, key):
     assert shows_the_way(str(caught.value), "Point")
     with shmvar.attach(key) as careful, pytest.raises(shmvar.UntrustedValueError, match="module that they can import"):
         careful[1]
+
+
+def test_what_the_error_without_trust_advises_works(key, tmp_path):
+    (tmp_path / "shapes.py").write_text("class Point:\n    x = 3\n")
+    there = f"sys.path.insert(0, {str(tmp_path)!r})\n"
+    helpers.run(there + "from shapes import Point\nshmvar.attach(key)['p'] = Point()", key)
+    with shmvar.attach(key) as careful, pytest.raises(shmvar.UntrustedValueError) as caught:
+        careful["p"]
+    assert "needs shapes.Point" in str(caught.value) and str(caught.value).endswith(f"or {TRUST}")
+    read = helpers.run(there + "p = shmvar.attach(key, trust=True)['p']\nprint(type(p).__module__, p.x)", key)
+    assert read.stdout.split() == ["shapes", "3"]

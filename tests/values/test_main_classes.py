@@ -7,7 +7,7 @@ import types
 
 import helpers
 import pytest
-from helpers.main_classes import DEFINED, NAMES, READS, Raises, is_said_to_be_missing, shows_the_way, store
+from helpers.main_classes import DEFINED, NAMES, READS, TRUST, Raises, is_said_to_be_missing, shows_the_way, store
 
 import shmvar
 
@@ -98,9 +98,12 @@ def test_a_segment_that_is_not_trusted_does_not_say_how_to_run_what_others_wrote
         for name in NAMES:
             with pytest.raises(shmvar.UntrustedValueError, match=rf"needs __main__\.{name}, .* in a module") as caught:
                 careful[name]
-            assert "pickle.loads" not in str(caught.value)
-        with pytest.raises(shmvar.UntrustedValueError, match=r"only plain data is decoded$"):
+            said = str(caught.value)
+            assert "pickle.loads" not in said and f"(a dict, say), or {TRUST}. It was" in said
+        with pytest.raises(shmvar.UntrustedValueError) as caught:
             careful["other"]
+        remedy = f"; store what is in it as plain data (a dict, say), or {TRUST}"
+        assert str(caught.value).endswith(f"only plain data is decoded{remedy}")
 
 
 def test_what_this_process_has_too_is_read_and_the_rest_is_named(seg, key):
@@ -120,12 +123,32 @@ def test_what_this_process_has_too_is_read_and_the_rest_is_named(seg, key):
 # --- the two ways out, as the text says them
 
 
-def test_a_module_that_both_import_is_a_way_out(seg, key, tmp_path):
+@pytest.mark.parametrize("trust", [None, True])
+def test_a_module_that_both_import_is_a_way_out(new_key, tmp_path, trust):
+    """In a segment that others may write to with trust alone, as its error says."""
     (tmp_path / "shapes.py").write_text("class Point:\n    x = 3\n")
-    there = f"sys.path.insert(0, {str(tmp_path)!r})\n"
-    helpers.run(there + "from shapes import Point\nshmvar.attach(key)['p'] = Point()", key)
-    read = helpers.run(there + "p = shmvar.attach(key)['p']\nprint(type(p).__module__, p.x)", key)
+    there, key, perm = f"sys.path.insert(0, {str(tmp_path)!r})\n", new_key(), 0o660 if trust else 0o600
+    helpers.run(there + f"from shapes import Point\nshmvar.attach(key, perm={perm})['p'] = Point()", key)
+    read = helpers.run(there + f"p = shmvar.attach(key, trust={trust})['p']\nprint(type(p).__module__, p.x)", key)
     assert read.stdout.split() == ["shapes", "3"]
+    if trust:
+        with shmvar.attach(key, create=False) as careful, pytest.raises(shmvar.UntrustedValueError) as caught:
+            careful["p"]
+        assert "needs shapes.Point" in str(caught.value) and str(caught.value).endswith(f"or {TRUST}")
+    shmvar.destroy(key)
+
+
+def test_the_process_that_defines_a_class_reads_it_with_trust(seg, key):
+    """The error without trust says nothing else to that process."""
+    code = """
+        for trust in False, True:
+            with shmvar.attach(key, trust=trust) as segment:
+                segment["p"] = Point(3)
+                try: print(segment["p"].x)
+                except shmvar.UntrustedValueError as error: print(error)
+    """
+    said, read = helpers.run(DEFINED + textwrap.dedent(code), key).stdout.splitlines()
+    assert read == "3" and TRUST in said and "only that process" not in said
 
 
 def test_cloudpickle_is_a_way_out(seg, key):

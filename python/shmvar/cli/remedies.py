@@ -13,6 +13,7 @@ _REMEDIES = (
         r"Remedy: the int (-?[0-9]+) as the key",
         r"\g<0>: {\1: …}, and without --json, for JSON has no such keys",
     ),
+    (r"attach with trust=True, if", "--trust, if"),
 )
 
 

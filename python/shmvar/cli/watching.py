@@ -7,7 +7,7 @@ from typing import Any
 import shmvar
 from shmvar import _text
 from shmvar._core import _first
-from shmvar.cli import arguments, opening, printing
+from shmvar.cli import arguments, opening, printing, remedies
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
 
@@ -133,7 +133,7 @@ def _read(segment: shmvar.Segment, index: int | str, version: int) -> Change:
     except KeyError:
         return Change(index, 0)
     except shmvar.UntrustedValueError as error:
-        return Change(index, version, error=f"not read without --trust: {error}", refused=True)
+        return Change(index, version, error=f"not read without --trust: {remedies.in_words(str(error))}", refused=True)
     except shmvar.CorruptSegmentError as error:
         return Change(index, version, error=str(error))
     except (shmvar.Error, OSError, MemoryError):

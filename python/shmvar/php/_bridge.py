@@ -79,8 +79,7 @@ def _value(source: Any, target: Any, index: SupportsIndex | str) -> bool:
         if not isinstance(error, UntrustedValueError):
             raise
         raise UntrustedValueError(
-            f"variable {index!r} of the segment {_name(source)}: {error}; those before it were copied. If you know "
-            "everybody who may write to that segment, attach it with trust=True; otherwise name the others: "
-            "copy(source, target, indices)"
+            f"variable {index!r} of the segment {_name(source)}: {error}; those before it were copied. To copy the "
+            "others, name them: copy(source, target, indices)"
         ) from None
     return True

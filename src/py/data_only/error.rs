@@ -12,6 +12,10 @@ use pyo3::prelude::*;
 /// The result of a step of the decoder.
 pub(super) type DataOnlyResult<T> = Result<T, DataOnlyError>;
 
+/// The way out that is no data: what to do, and what it means.
+const TRUST: &str = "attach with trust=True, if you know everybody who may write to this segment: whoever does can \
+    then run code in your process";
+
 /// Why a pickle was not decoded. The value in the segment stays as it is in every case.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -38,17 +42,20 @@ impl fmt::Display for DataOnlyError {
             DataOnlyError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
             DataOnlyError::NeedsCode { what } => {
                 write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")?;
-                if ["__main__.", "__mp_main__."].iter().any(|main| what.starts_with(main)) {
-                    // `trust=True` alone would not help. That a pickle within a `bytes` can be unpickled by hand is not
-                    // said here: who may have written it is just what is in doubt.
+                if what.starts_with("shmvar.php.") {
                     f.write_str(
-                        "; it was defined in a notebook, a script or python -c, so only that process has it: what \
-                         others read belongs in a module that they can import",
+                        "; it stands for what PHP has and Python has not: store what is in it (its properties, a dict)",
                     )?;
-                } else if what.starts_with("shmvar.php.") {
+                } else {
+                    f.write_str("; store what is in it as plain data (a dict, say)")?;
+                }
+                write!(f, ", or {TRUST}")?;
+                if ["__main__.", "__mp_main__."].iter().any(|main| what.starts_with(main)) {
+                    // That a pickle within a `bytes` can be unpickled by hand is not said here: who may have written it
+                    // is just what is in doubt.
                     f.write_str(
-                        "; it stands for what PHP has and Python has not: store what is in it (its properties, a \
-                         dict), or attach with trust=True if you know everybody who may write to this segment",
+                        ". It was defined in a notebook, a script or python -c: other processes then need it, too, in \
+                         a module that they can import",
                     )?;
                 }
                 Ok(())
@@ -62,8 +69,8 @@ impl fmt::Display for DataOnlyError {
             DataOnlyError::CheckedInPlace => write!(
                 f,
                 "bools and text are checked before use, and others could change them in place afterwards, because this \
-                 segment is not trusted: take another dtype (u1, u4, S), or attach with trust=True; what is there can be \
-                 read as a copy (segment[index])"
+                 segment is not trusted: take another dtype (u1, u4, S), or read what is there as a copy \
+                 (segment[index]), or {TRUST}"
             ),
             DataOnlyError::TooMuch { limit, value } => {
                 write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")
