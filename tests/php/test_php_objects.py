@@ -129,6 +129,42 @@ def test_one_object_at_several_places_stays_one(shared):
     assert as_bytes(in_php(code)[2]) == segment.raw(3)
 
 
+def test_an_array_around_an_object_that_has_the_array_is_what_php_makes_of_it(shared):
+    segment, in_php, _ = shared
+    holder = PhpObject("stdClass")
+    around = [holder]
+    holder["x"] = around
+    segment[1] = around
+    code = "$o = new stdClass; $l = [$o]; $o->x = $l; return [serialize($l), serialize($o)];"
+    assert [as_bytes(text) for text in in_php(code)] == [segment.raw(1), php.dumps(holder)]
+    assert in_php("$v = shm_get_var($s, 1); return $v[0]->x[0] === $v[0];")
+    found = segment[1]
+    assert found[0]["x"][0] is found[0]
+    goes_back(shared, found)
+
+
+def test_an_array_in_itself_is_refused_unless_an_object_is_in_between(shared):
+    segment, in_php, _ = shared
+    for deep in (1, 2, 31, 32, 33, 40, 100):  # from a depth on, the containers are found in another way
+        holder = PhpObject("stdClass", {})
+        outer = inner = [holder]
+        for _ in range(deep - 1):
+            inner.append([holder])
+            inner = inner[-1]
+        inner.append(outer)
+        with pytest.raises(php.SerializeError, match=r"contains itself.*Remedy: a php\.PhpObject in between"):
+            segment[1] = outer
+        inner[-1] = PhpObject("stdClass", {"back": outer, "other": {"also": [inner]}})
+        segment[1] = outer
+        text, _ = in_php.warned("return serialize(shm_get_var($s, 1));")
+        assert as_bytes(text) == segment.raw(1)
+        # Where there is an object, an array may contain itself only behind a further one.
+        holder["x"] = looped = []
+        looped.append(looped)
+        with pytest.raises(php.SerializeError, match="contains itself"):
+            segment[1] = outer
+
+
 REFERENCES = {
     "to an array": ("$x = [1]; $v = [&$x, &$x];", [[1], [1]]),
     "to a number": ("$x = 5; $v = ['a' => &$x, 'b' => &$x, 'c' => 5];", {"a": 5, "b": 5, "c": 5}),

@@ -605,7 +605,7 @@ def dumps(value: Any, *, max_depth: int | None = 4096, max_size: int | None = No
     `errors="surrogateescape"` made of bytes is written as these bytes.
 
     The same PhpObject, PhpEnum or PhpCustom twice is the same object twice in PHP. The same list or dict twice is two
-    arrays: PHP's arrays are values.
+    arrays: PHP's arrays are values. So is one that contains a PhpObject that contains it.
 
     Args:
         value: what to write.
@@ -614,8 +614,8 @@ def dumps(value: Any, *, max_depth: int | None = 4096, max_size: int | None = No
 
     Raises:
         SerializeError: PHP does not have it, or would not give it back: an int beyond 64 bits, a str key that PHP takes
-            for an int ("5"), a set, a list that contains itself, an object that is there twice and first stands
-            behind a PhpCustom. `place` says where in the value it is.
+            for an int ("5"), a set, a list that contains itself with no PhpObject in between, an object that is there
+            twice and first stands behind a PhpCustom. `place` says where in the value it is.
         ValueError: a limit is below 0.
     """
 

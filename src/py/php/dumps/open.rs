@@ -34,6 +34,8 @@ pub(super) struct Open<'py> {
     position: ffi::Py_ssize_t,
     /// Of the container that the program sees: not of a copy.
     address: usize,
+    /// In how many objects it is.
+    objects: usize,
 }
 
 /// What stands next in a container. Borrowed from it.
@@ -46,8 +48,8 @@ pub(super) enum Next {
 impl<'py> Open<'py> {
     /// `object` is of this kind, and stands for the container at `address`.
     pub fn new(object: Bound<'py, PyAny>, kind: Kind, address: usize) -> Self {
-        let mut open =
-            Open { object, kind, is_object: false, compared: false, count: 0, done: 0, position: 0, address };
+        let (is_object, compared, count, done, position, objects) = (false, false, 0, 0, 0, 0);
+        let mut open = Open { object, kind, is_object, compared, count, done, position, address, objects };
         open.count = open.len();
         open
     }
@@ -150,23 +152,31 @@ const FEW: usize = 32;
 #[derive(Default)]
 pub(super) struct OpenContainers<'py> {
     pub all: Vec<Open<'py>>,
-    deep: HashSet<usize>,
+    /// Address, and in how many objects.
+    deep: HashSet<(usize, usize)>,
+    /// How many objects the walk is in.
+    objects: usize,
 }
 
 impl<'py> OpenContainers<'py> {
-    /// Whether the walk is in the container at this address, not as the properties of an object.
+    /// Whether the walk is in the container at this address, with no object in between. With one, the container is
+    /// written a second time, which ends at that object: the object is not written a second time.
     pub fn contains(&self, address: usize) -> bool {
-        self.all.iter().take(FEW).any(|open| open.address == address && !open.is_object) || self.deep.contains(&address)
+        let here = (address, self.objects);
+        let few = &self.all[..self.all.len().min(FEW)];
+        few.iter().any(|open| (open.address, open.objects) == here && !open.is_object) || self.deep.contains(&here)
     }
 
-    pub fn push(&mut self, open: Open<'py>) -> Result<(), Stop> {
+    pub fn push(&mut self, mut open: Open<'py>) -> Result<(), Stop> {
+        open.objects = self.objects + usize::from(open.is_object);
         if self.all.len() >= FEW && !open.is_object {
             self.deep.try_reserve(1).map_err(|_| Stop::NoMemory)?;
-            self.deep.insert(open.address);
+            self.deep.insert((open.address, open.objects));
         }
         if self.all.len() == self.all.capacity() {
             self.all.try_reserve(8).map_err(|_| Stop::NoMemory)?;
         }
+        self.objects = open.objects;
         self.all.push(open);
         Ok(())
     }
@@ -174,8 +184,9 @@ impl<'py> OpenContainers<'py> {
     #[inline(always)]
     pub fn pop(&mut self) {
         if let Some(open) = self.all.pop() {
+            self.objects -= usize::from(open.is_object);
             if self.all.len() >= FEW && !open.is_object {
-                self.deep.remove(&open.address);
+                self.deep.remove(&(open.address, open.objects));
             }
         }
     }
