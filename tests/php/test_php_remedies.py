@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import php as real_php
 from helpers import programs
 from helpers.marks import needs_root
 
@@ -158,6 +159,60 @@ def test_no_limit_is_none():
         with pytest.raises(php.UnserializeError, match=f"Remedy: a larger {next(iter(limits))}"):
             php.loads(text, **limits)
         assert php.loads(text, **dict.fromkeys(limits)) == [0] * 1000
+
+
+def test_what_is_nested_too_deeply_is_stored_as_the_error_says(php_key):
+    deep = []
+    for _ in range(4_999):
+        deep = [deep]
+    queue = php.MessageQueue(php_key)
+    with php.attach(php_key, 1 << 20, create=True) as segment:
+        for call in (
+            lambda: segment.put(1, deep),
+            lambda: segment.update({1: deep}),
+            lambda: segment.setdefault(1, deep),
+            lambda: queue.send(deep),
+        ):
+            with pytest.raises(php.SerializeError, match="more than 4096 containers inside each other") as caught:
+                call()
+            said = str(caught.value)
+            assert "larger max_depth" not in said and "max_depth = " not in said
+            assert "Remedy: store php.dumps(value, max_depth=None), a string" in said
+            assert "php.loads(…, max_depth=None) reads" in said and "unserialize(…, ['max_depth' => 0])" in said
+        segment[1] = php.dumps(deep, max_depth=None)
+        assert depth_of(php.loads(segment[1].encode(), max_depth=None)) == 5_000
+        if real_php.available():
+            code = "$v = unserialize(shm_get_var(shm_attach((int) $argv[1]), 1), ['max_depth' => 0]);"
+            code += " for ($deep = 0; is_array($v); $deep++) $v = $v[0] ?? null; echo $deep;"
+            assert real_php.run(code, segment.key).stdout == "5000"
+        segment.destroy()
+    queue.remove()
+    with pytest.raises(php.SerializeError, match="Remedy: a larger max_depth"):
+        php.dumps(deep)
+
+
+def test_what_is_too_long_is_not_told_of_an_argument_that_a_put_does_not_have(php_key):
+    code = """
+        from shmvar import php
+        segment = php.attach(int(key))
+        part = b"x" * (64 << 20)
+        try:
+            segment[1] = [part] * 17
+        except php.SerializeError as error:
+            print(error)
+        segment.destroy()
+    """
+    said = programs.run(code, php_key).stdout  # in a process of its own, for it takes a GiB
+    assert said.startswith("value[15]: up to here the text has more than 1073741824 bytes, the most that is stored.")
+    assert "Remedy: store parts of it" in said and "max_size" not in said
+
+
+def depth_of(value):
+    """How many lists are inside each other."""
+    deep = 0
+    while isinstance(value, list):
+        value, deep = value[0] if value else None, deep + 1
+    return deep
 
 
 def test_a_message_that_is_no_text_is_told_with_all_there_is_to_know(php_key):

@@ -20,6 +20,6 @@ pub fn dumps<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let max_depth = max_depth.number("max_depth", u64::MAX)? as usize;
     let max_size = max_size.number("max_size", DumpOptions::MOST as u64)? as usize;
-    let options = DumpOptions { max_depth, max_size };
+    let options = DumpOptions { max_depth, max_size, are_arguments: true };
     with_text(value, &options, |text| create::bytes(value.py(), text))?
 }

@@ -7,11 +7,13 @@ pub struct DumpOptions {
     pub max_depth: usize,
     /// Bytes.
     pub max_size: usize,
+    /// Whether the call has arguments for these two. What a segment or a queue stores has none.
+    pub are_arguments: bool,
 }
 
 impl Default for DumpOptions {
     fn default() -> Self {
-        DumpOptions { max_depth: 4096, max_size: DumpOptions::MOST }
+        DumpOptions { max_depth: 4096, max_size: DumpOptions::MOST, are_arguments: false }
     }
 }
 

@@ -35,10 +35,7 @@ pub(super) fn write(value: &Bound<'_, PyAny>, options: &DumpOptions, writer: &mu
     match stop {
         Stop::Refused(why) => Err(stop::refused(py, &place(all), &why)),
         Stop::RefusedAround(why) => Err(stop::refused(py, &place(&all[..all.len().saturating_sub(1)]), &why)),
-        Stop::TooLong => {
-            let why = format!("up to here the text has more than max_size = {} bytes", walk.writer.most());
-            Err(stop::refused(py, &place(all), &why))
-        }
+        Stop::TooLong => Err(stop::refused(py, &place(all), &too_long(options, walk.writer.most()))),
         Stop::Raised(error) => Err(error),
         Stop::NoMemory => Err(create::no_memory()),
     }
@@ -49,6 +46,35 @@ const BEHIND_CUSTOM: &str = "this object stands in the value before, behind a Ph
     number, and only the class of the PhpCustom knows how many numbers are taken inside of it. Remedy: let the object \
     stand before the first PhpCustom, too; or put a copy.deepcopy of it here, which is another object in PHP; or \
     store both in variables of their own";
+
+/// Why a text that would be too long is not written.
+#[cold]
+fn too_long(options: &DumpOptions, most: usize) -> String {
+    if options.are_arguments {
+        return format!("up to here the text has more than max_size = {most} bytes");
+    }
+    format!(
+        "up to here the text has more than {most} bytes, the most that is stored. Remedy: store parts of it, each for \
+         itself"
+    )
+}
+
+/// Why a value that is nested too deeply is not written.
+#[cold]
+fn too_deep(options: &DumpOptions) -> String {
+    let most = options.max_depth;
+    if options.are_arguments {
+        return format!(
+            "more than max_depth = {most} containers inside each other. Remedy: a larger max_depth; PHP reads 4096 \
+             unless unserialize_max_depth allows more"
+        );
+    }
+    format!(
+        "more than {most} containers inside each other, and PHP reads no more unless unserialize_max_depth allows it. \
+         Remedy: store php.dumps(value, max_depth=None), a string, which php.loads(…, max_depth=None) reads, and in \
+         PHP unserialize(…, ['max_depth' => 0])"
+    )
+}
 
 struct Walk<'a, 'py> {
     py: Python<'py>,
@@ -245,11 +271,7 @@ impl<'py> Walk<'_, 'py> {
         if self.open.all.len() < self.options.max_depth {
             return Ok(());
         }
-        Err(Stop::Refused(format!(
-            "more than max_depth = {} containers inside each other. Remedy: a larger max_depth; PHP reads 4096 unless \
-             unserialize_max_depth allows more",
-            self.options.max_depth
-        )))
+        Err(Stop::Refused(too_deep(self.options)))
     }
 
     /// Writes a reference to an object that was written before. Returns whether it was.
