@@ -2,6 +2,8 @@
 
 import re
 
+_RAW = "; shmvar php get --raw prints the text"
+
 _REMEDIES = (
     ("attach with a larger size", r"\g<0> (on the command line: --size with put, load or copy)"),
     ("perm for group or others, or create=False", "--perm 666"),
@@ -14,6 +16,18 @@ _REMEDIES = (
         r"\g<0>: {\1: …}, and without --json, for JSON has no such keys",
     ),
     (r"attach with trust=True, if", "--trust, if"),
+    # Of segments of PHP's.
+    (r"(?:\. Remedy: a larger max_\w+, if the text is trusted)?; loads\(segment\.raw\([^)]*\)[^)]*\) reads it", _RAW),
+    (r"\. Remedy: a larger max_\w+, if the text is trusted", _RAW),
+    (r"; raw\([^)]*\) returns the text", _RAW),
+    (r" \(raw\([^)]*\) returns the text\)", " (shmvar php get --raw prints the text)"),
+    (
+        r"clear\(\) empties the segment, destroy\(\) removes it",
+        "shmvar php clear empties the segment, shmvar php destroy removes it",
+    ),
+    (r"take a lock on both sides \(lock=\)", "take a semaphore on both sides (--lock)"),
+    (r"Remedy: sorted\(value\) or list\(value\)", "Remedy: a list, in [] and not in {}"),
+    (r"Remedy: \[value\.real, value\.imag\]", "Remedy: a list of the two parts, as in [1.5, -2.0]"),
 )
 
 

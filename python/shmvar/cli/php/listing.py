@@ -8,7 +8,7 @@ from typing import Any
 
 import shmvar
 from shmvar import _preview, _text
-from shmvar.cli import printing
+from shmvar.cli import printing, remedies
 from shmvar.cli.outcome import DONE
 from shmvar.cli.php import kernel, opening, preview
 
@@ -62,9 +62,9 @@ def _segment(one: kernel.Listed) -> dict[str, Any] | None:
     except shmvar.SegmentAccessError:
         return facts | {"state": "refused", "why": "this user may only read it, and attaching to it needs both"}
     except shmvar.CorruptSegmentError as error:
-        return facts | {"state": "damaged", "why": str(error)}
+        return facts | {"state": "damaged", "why": remedies.in_words(str(error))}
     except (shmvar.Error, OSError) as error:
-        return facts | {"state": "unknown", "why": str(error)}
+        return facts | {"state": "unknown", "why": remedies.in_words(str(error))}
 
 
 def _segment_row(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def _print_damaged(args: argparse.Namespace, error: shmvar.CorruptSegmentError) 
     facts |= dict(zip(("start", "end", "free", "total"), numbers, strict=True))
     facts["permissions"] = printing.mode(facts.pop("perm", 0))
     if args.json:
-        print(printing.as_json(facts | {"damage": str(error)}))
+        print(printing.as_json(facts | {"damage": remedies.in_words(str(error))}))
     else:
         rows = facts | {"key": opening.named(key)}
         printing.table((), [(field, str(value)) for field, value in rows.items()])

@@ -14,6 +14,9 @@ from shmvar.cli.php import kernel
 if TYPE_CHECKING:
     from shmvar import php
 
+_MORE_BYTES = "destroy the segment and make it again with more bytes"
+"""What the error of a segment without room advises."""
+
 
 @contextlib.contextmanager
 def existing(args: argparse.Namespace, before: Callable[[], object] = lambda: None) -> Iterator[php.Segment]:
@@ -41,12 +44,28 @@ def or_created(args: argparse.Namespace) -> Iterator[php.Segment]:
     with _held(args.lock) as lock, php.attach(args.key, args.size, args.perm, lock=lock) as segment:
         try:
             yield segment
-        except BaseException:
-            with contextlib.suppress(shmvar.Error, OSError):
-                info = segment.info()
-                if segment.created and info.count == 0 and info.attached == 1:
-                    segment.destroy()
+        except BaseException as error:
+            removed = _remove_unused(segment)
+            if isinstance(error, shmvar.SegmentFullError):
+                raise Refused(_full(error, args.key, removed)) from None
             raise
+
+
+def _remove_unused(segment: php.Segment) -> bool:
+    """Removes a segment that this process made, if it is empty and nobody else is attached. Returns whether it did."""
+    with contextlib.suppress(shmvar.Error, OSError):
+        info = segment.info()
+        if segment.created and info.count == 0 and info.attached == 1:
+            segment.destroy()
+            return True
+    return False
+
+
+def _full(error: shmvar.SegmentFullError, key: int, removed: bool) -> str:
+    """The text of an error about room, with the size that would have been enough."""
+    enough = error.size + error.needed - error.free
+    remove = "" if removed else f"remove the segment (shmvar php destroy {key}), and store all anew with "
+    return str(error).replace(_MORE_BYTES, f"{remove}--size {enough}, or more")
 
 
 @contextlib.contextmanager

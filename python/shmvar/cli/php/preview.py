@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import shmvar
 from shmvar._preview import LARGEST_SHOWN, WIDTH, ShortRepr, shortened
+from shmvar.cli import remedies
 
 if TYPE_CHECKING:
     from shmvar import php
@@ -33,7 +34,7 @@ def variables(segment: php.Segment, indexes: Iterable[int], width: int = WIDTH) 
         try:
             text = segment._get_text(index)
         except shmvar.CorruptSegmentError as error:
-            yield facts | {"error": str(error)}
+            yield facts | {"error": remedies.in_words(str(error))}
             continue
         if text is not None:
             yield facts | _described(text, width)
@@ -48,7 +49,7 @@ def _described(text: bytes, width: int) -> dict[str, Any]:
     try:
         return facts | {"repr": shortened(_ShortRepr(width).repr(php.loads(text)), width)}
     except Exception as error:  # it is damaged, or nested too deeply to be shown
-        return facts | {"error": f"{type(error).__name__}: {error}"}
+        return facts | {"error": remedies.in_words(f"{type(error).__name__}: {error}")}
 
 
 class _ShortRepr(ShortRepr):
