@@ -102,13 +102,19 @@ def test_a_long_text_is_a_text_soon():
     assert time.process_time() - before < 30
 
 
-@pytest.mark.parametrize("deep", [520, 600, 900])
+@pytest.mark.parametrize("deep", [520, 600, 900, 1_100, 60_000])
 def test_json_that_is_nested_too_deeply_to_be_pickled_is_a_line(new_key, deep):
     key = new_key()
     done = run("put", key, "i", nested(deep), "--json")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("shmvar: VALUE is ") and not shmvar.exists(key)
-    assert f"nested {deep} deep" in done.stderr
+    assert f"nested {deep:,} deep" in done.stderr
+    assert "without --json, as a text it has to be in quotes of its own" in done.stderr and "400 deep" in done.stderr
+    assert run("put", key, "i", f"'{nested(deep)}'").returncode == 0
+    assert run("put", key, "j", nested(400), "--json").returncode == 0
+    with shmvar.attach(key, create=False) as segment:
+        assert segment["i"] == nested(deep) and repr(segment["j"]) == nested(400)
+        segment.destroy()
 
 
 def test_a_number_of_json_with_too_many_digits_has_a_remedy_that_works(seg, key, capsys):

@@ -8,6 +8,9 @@ import os
 import re
 from typing import Any
 
+AS_TEXT = "as a text it has to be in quotes of its own: \"'…'\""
+"""What to do with a value that is not read or not stored as what it is."""
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -69,7 +72,7 @@ def literal(text: str) -> Any:
     from shmvar.cli import literals
 
     if (why := literals.why_not_read(text, _read)) is not None:
-        raise ValueError(f"VALUE {why}; as a text it has to be in quotes of its own: \"'…'\"")
+        raise ValueError(f"VALUE {why}; {AS_TEXT}")
     return text
 
 
@@ -106,7 +109,11 @@ def json_value(text: str) -> Any:
         what = "is not JSON" if wrong else "is JSON that Python does not read"  # too many digits, or too large
         raise ValueError(f"VALUE {what}: {error}") from None
     except RecursionError:
-        raise ValueError("VALUE is JSON that is nested too deeply") from None
+        from shmvar.cli import literals
+
+        deep = literals.depth(text)
+        why = f"nested {deep:,} deep, and {literals.READ_BY_JSON} deep is what Python reads in any case"
+        raise ValueError(f"VALUE is JSON that is {why}; without --json, {AS_TEXT}") from None
 
 
 def mode(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 _DEEP = 50
 """Brackets inside each other that are read at once; Python reads 200, but no version promises that."""
 
-_READ_BY_JSON = 400
+READ_BY_JSON = 400
 """Brackets inside each other that --json reads, and that can be pickled, in any case."""
 
 # A text in quotes, where brackets mean nothing; a bracket; what is neither; a quote that nothing closes.
@@ -39,7 +39,7 @@ def why_not_read(text: str, read: Callable[[str], Any]) -> str | None:
             f"has a number of {longest:,} digits, {most}: the environment variable PYTHONINTMAXSTRDIGITS=0 lifts that"
         )
     if (deep := depth(short)) > _DEEP and _is_literal(short, read):
-        json = "; --json reads it if it is JSON" if deep <= _READ_BY_JSON else ""
+        json = "; --json reads it if it is JSON" if deep <= READ_BY_JSON else ""
         return f"is a literal nested {deep:,} deep, which Python does not read{json}"
     return None
 

@@ -43,8 +43,9 @@ def _put(args: argparse.Namespace) -> int:
         except RecursionError:
             from shmvar.cli import literals
 
-            deep = literals.depth(text)
-            raise ValueError(f"VALUE is nested {deep:,} deep, which is more than can be pickled") from None
+            most = f"more than can be pickled: {literals.READ_BY_JSON} deep can be in any case"
+            what = f"VALUE is nested {literals.depth(text):,} deep, which is {most}"
+            raise ValueError(f"{what}; without --json, {arguments.AS_TEXT}") from None
     return DONE
 
 
