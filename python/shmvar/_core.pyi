@@ -868,8 +868,9 @@ class Segment(MutableMapping[Any, Any]):
         No value's code is run; whoever reads a value from a segment that is trusted runs the code
         that the value needs, so who made the dump is up to you to know.
 
-        Values of more than 21 KiB are written into the segment as they are read. The others are
-        gathered in the memory of this process, which takes about twice their bytes.
+        Values of more than 21,832 bytes, and arrays from 16 KiB on, are written into the segment as
+        they are read. The others are gathered in the memory of this process, which takes about
+        twice their bytes.
 
         Args:
             file: a path, or a file open for reading bytes, from where it stands to its end. What
