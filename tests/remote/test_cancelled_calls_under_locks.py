@@ -64,6 +64,12 @@ def ends(monkeypatch):
     gate.set()
 
 
+def once_reached(call):
+    """Makes a call in the running loop once the thread of a call of `aio` has come to `passed`."""
+    loop = asyncio.get_running_loop()
+    loop.run_in_executor(None, lambda: (reached.wait(LONG), loop.call_soon_threadsafe(call)))
+
+
 async def until(condition):
     async with asyncio.timeout(LONG):
         while not condition():
@@ -79,8 +85,7 @@ def test_it_does_not_land_in_the_block_of_the_next_holder(key, monkeypatch, ends
     async def main():
         with contextlib.suppress(asyncio.CancelledError):
             async with lock:
-                task = asyncio.current_task()
-                asyncio.get_running_loop().run_in_executor(None, lambda: (reached.wait(LONG), task.cancel()))
+                once_reached(asyncio.current_task().cancel)
                 await CALLS[call](segment.aio, monkeypatch)
         assert reached.is_set() and not ends
         # For the server it is another holder, though it is the same task.
@@ -101,8 +106,11 @@ def test_it_does_not_land_in_the_block_of_the_next_holder(key, monkeypatch, ends
 def test_it_is_refused_where_nobody_holds_the_lock_too(seg, ends):
     async def main():
         with contextlib.suppress(TimeoutError):
-            async with seg.lock("l"), asyncio.timeout(0.05):
+            async with seg.lock("l"), asyncio.timeout(None) as limit:
+                # Not before: a call that no thread has begun is not made at all.
+                once_reached(lambda: limit.reschedule(0))
                 await seg.aio.put("x", Slow())
+        assert reached.is_set() and not ends
         gate.set()
         await until(lambda: ends)
         assert isinstance(ends[0], shmvar.LockLostError) and "x" not in seg

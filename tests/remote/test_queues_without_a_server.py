@@ -4,11 +4,15 @@ import asyncio
 import threading
 import time
 
+import helpers
 import pytest
 from helpers import event_loops
 from helpers.machine import SLOWER
 
 import shmvar
+
+pytest.importorskip("redis")
+from shmvar._remote import queue_calls, queue_holds, queue_tasks, queue_waiting, subscription
 
 LONG = 60 * SLOWER
 
@@ -36,10 +40,33 @@ async def async_put(queue):
     await queue.aput(2)
 
 
+@pytest.fixture
+def asleep(monkeypatch):
+    """The threads whose tries found nothing, and that sleep until they hear of something.
+
+    Nobody looks by itself meanwhile: a try that a server does not answer may have been applied.
+    """
+    found = set()
+    for module in (queue_calls, queue_holds, queue_tasks, queue_waiting):
+        monkeypatch.setattr(module, "LONGEST", 1000.0)
+    monkeypatch.setattr(subscription, "LOOK", 1000.0)
+
+    def noting(sleep):
+        def noted(*arguments):
+            found.add(threading.current_thread())
+            return sleep(*arguments)
+
+        return noted
+
+    for module in (queue_tasks, queue_waiting):
+        monkeypatch.setattr(module, "_sleep", noting(module._sleep))
+    return found
+
+
 @pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_a_wait_without_an_end_raises_when_the_server_dies(own_server, how):
+def test_a_wait_without_an_end_raises_when_the_server_dies(own_server, asleep, how):
     server = own_server()
-    segment = shmvar.attach(server.url("waits", timeout=1))
+    segment = shmvar.attach(server.url("waits", timeout=3))
     empty, full = segment.queue("empty"), segment.queue("full", maxsize=1)
     full.put(1)
     ended = {}
@@ -53,8 +80,7 @@ def test_a_wait_without_an_end_raises_when_the_server_dies(own_server, how):
     threads = [threading.Thread(target=waiting, args=(name,), daemon=True) for name in WAITS]
     for thread in threads:
         thread.start()
-    # All of them have subscribed.
-    time.sleep(0.5)
+    helpers.until(lambda: ended or asleep == set(threads), 30, "the sleep of all of them")
     assert not ended
     with server.stopped():
         if how == "killed":
