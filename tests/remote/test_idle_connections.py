@@ -18,9 +18,9 @@ THREADS = 20
 def crowded(own_server):
     """A server and a segment on it, to which many threads had to have a connection each."""
     server = own_server()
-    segment = shmvar.attach(server.url("crowded"))
-    # Nobody is answered meanwhile, so that no thread finds another one's connection.
-    server.call("CLIENT", "PAUSE", 1500, "ALL")
+    segment = shmvar.attach(server.url("crowded", timeout=60))
+    # Nobody is answered meanwhile, so that no thread finds another one's connection. An answer is waited for longer.
+    server.call("CLIENT", "PAUSE", 3000, "ALL")
     in_threads(lambda number: segment.put(number, number), THREADS)
     assert len(segment) == THREADS and len(segment._link._idle) > THREADS // 2
     yield server, segment
@@ -33,7 +33,7 @@ def clients(server):
 
 def test_connections_that_no_call_needed_for_long_are_closed_while_others_go_on(crowded, monkeypatch):
     server, segment = crowded
-    # The time-out of the URL is 10 seconds: all of this lies in the past of every connection.
+    # The time-out of the URL is 60 seconds: all of this lies in the past of every connection.
     monkeypatch.setattr(pool, "_LONGEST_IDLE", -1000.0)
     for number in range(THREADS):
         segment[number] = -number

@@ -86,13 +86,13 @@ def test_the_second_one_stands_at_once_and_what_nobody_uses_is_given_up(seg, ser
     # The thread has looked for what nobody uses many times meanwhile.
     time.sleep(0.5)
     assert numsub(server, channel) == 1
-    monkeypatch.setattr(listener, "_LINGER", 0.3)
     with subscribed(seg, b"c:slinger") as subscription:
         assert subscription.stands(soon())
         with subscribed(seg, b"c:slinger") as second:
             assert second.standing and numsub(server, channel) == 1
     with subscribed(seg, b"c:slinger") as third:
         assert third.standing
+    monkeypatch.setattr(listener, "_LINGER", 0.3)
     helpers.until(lambda: numsub(server, channel) == 0, 20)
     with subscribed(seg, b"c:slinger") as fourth:
         assert fourth.stands(soon()) and numsub(server, channel) == 1

@@ -14,11 +14,11 @@ REMEDY = "Remedies, if it stays a replica: the address of its primary in the URL
 def urls(pair):
     """Of one segment, on the primary and on its replica."""
     (replica,) = pair.replicas
-    primary = pair.primary.url("by-mistake", timeout=0.5)
+    primary = pair.primary.url("by-mistake")
     with shmvar.attach(primary) as segment:
         segment["n"] = 5
         assert pair.primary.call("WAIT", 1, 5000) == 1 and clusters.follows(replica)
-        yield primary, replica.url("by-mistake", timeout=0.5)
+        yield primary, replica.url("by-mistake", timeout=2)
         segment.destroy()
 
 

@@ -111,7 +111,7 @@ def outage(request, own_server):
         else:
             server.process.send_signal(signal.SIGSTOP)
 
-    yield server, shmvar.attach(server.url("outage", timeout=1)), begin
+    yield server, shmvar.attach(server.url("outage", timeout=3)), begin
     if request.param != "is gone":
         server.process.send_signal(signal.SIGCONT)
 
@@ -147,7 +147,7 @@ def test_a_result_of_a_coroutine_is_returned_though_the_server_went_away_meanwhi
 
 def test_after_the_outage_results_are_stored_again_and_nothing_is_locked(own_server):
     server = own_server()
-    segment = shmvar.attach(server.url("outage", timeout=1))
+    segment = shmvar.attach(server.url("outage", timeout=3))
     computed = []
 
     @segment.memoize(name="costly")

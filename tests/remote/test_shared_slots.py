@@ -56,7 +56,7 @@ def test_a_forked_child_has_slots_of_its_own(seg):
 
 def test_a_slot_without_an_answer_belongs_to_no_other_handle(own_server):
     server = own_server()
-    url = server.url("unsure", timeout=1)
+    url = server.url("unsure", timeout=3)
     segment = shmvar.attach(url)
     segment["n"] = 1
     (before,) = [slot.field for slot in segment._requests._slots]

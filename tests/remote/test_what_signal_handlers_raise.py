@@ -1,5 +1,6 @@
 """What a signal handler raises in a call on a server is raised by the call, and nothing is lost without a word."""
 
+import math
 import signal
 
 import pytest
@@ -170,7 +171,8 @@ def test_it_is_raised_as_it_is_while_a_connection_is_made(seg, monkeypatch, kind
 def test_it_is_raised_as_it_is_while_a_refusal_is_read(server, seg, monkeypatch, deadline):
     seg["n"] = 1
     server.call("SCRIPT", "FLUSH")
-    (connection,) = seg._open._idle
+    connection = seg._open.connect(math.inf)
+    connection.disconnect()
     with monkeypatch.context() as patched:
         patched.setattr(type(connection._parser), "parse_error", lambda *_: deadline())
         # A new one takes the function when it is made.
