@@ -110,10 +110,21 @@ def certificate(folder, name):
     return files
 
 
+_KEPT = []
+"""Sockets that keep ports until this process ends."""
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the system gives to nobody else while this process lives.
+
+    A socket stays bound to it and does not listen: a server, which allows that addresses are used again, can listen on
+    it all the same, and again after it was killed. Who connects without a server is refused.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("", 0))
+    _KEPT.append(kept)
+    return kept.getsockname()[1]
 
 
 class Proxy:
