@@ -119,10 +119,8 @@ def locked(worker: Worker) -> None:
     except EXPECTED as error:
         worker.failed(error)
     finally:
-        try:
-            lock.release()
-        except EXPECTED as error:
-            worker.failed(error)
+        # While the segment is held up, the lock stays with this process, and nobody else can have it.
+        patient(lock.release)
 
 
 def mend_pair(segment: shmvar.Segment, worker: Worker | None = None) -> None:

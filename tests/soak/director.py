@@ -41,6 +41,8 @@ EVENTS = [
     ("kill, a descendant", 20),
     ("stop", 40),
 ]
+ALWAYS = [*dict(EVENTS), "pauses with checks", "put, 30 times", "fork"]
+"""What happens at least once in each soak, however short it is: chance alone may give none of one kind."""
 
 
 class Director:
@@ -70,7 +72,7 @@ class Director:
         end = began + self.options.minutes * 60
         span = min(12.0, self.options.minutes * 20)
         next_pause, next_event, next_long, hog_until = began + span, began + 1, began + 60, 0.0
-        while now < end:
+        while now < end or self.had_no_time(now - end):
             progress.show((now - began) / (end - began), self.counts, self.board.counts())
             self.started()
             self.reap()
@@ -97,6 +99,11 @@ class Director:
             now = time.monotonic()
         self.finish()
 
+    def had_no_time(self, late: float) -> bool:
+        """Whether something has not happened yet that happens in each soak: a short one on a busy machine goes on."""
+        counts = self.counts | self.board.counts()
+        return late < 120 and not all(counts[name] for name in ALWAYS)
+
     def started(self) -> None:
         """Starts a process for each lane that has none: the first one, and a fifth of the others, in a new
         interpreter.
@@ -105,7 +112,9 @@ class Director:
             if lane not in self.processes.of_lane:
                 # A short soak has so few starts that chance alone may give none of one kind.
                 forked = self.counts["starts: new interpreter"] > 0 and self.random.random() < 0.8
-                self.processes.start(lane, forked)
+                pid = self.processes.start(lane, forked)
+                # A process that has ended may have had the same pid.
+                self.baseline.pop(pid, None)
                 self.counts["starts: forked" if forked else "starts: new interpreter"] += 1
 
     def reap(self) -> None:
@@ -210,7 +219,7 @@ class Director:
         self.do_what_is_due(everything=True)
         self.board.phase = PAUSE
         self.quiet()
-        self.segment.resize(self.plan.size)
+        self.resize()
         check(self.segment, self.board, self.plan)
         if self.random.random() < 0.3:
             self.segment.trim()
@@ -218,6 +227,11 @@ class Director:
         self.no_growth()
         self.counts["pauses with checks"] += 1
         self.board.phase = RUN
+
+    def resize(self) -> None:
+        """Gives the segment the size of the plan again, or as much more as what is stored and one check need."""
+        # Processes raise the limit, too, and may have used that.
+        self.segment.resize(max(self.plan.size, self.segment.info().used + (1 << 16)))
 
     def quiet(self) -> None:
         """Waits until each process is parked or gone; then resolves the lanes that no process has."""
@@ -252,7 +266,7 @@ class Director:
         self.board.phase = STOP
         self.processes.wait_for_all(60)
         self.reap()
-        self.segment.resize(self.plan.size)
+        self.resize()
         check(self.segment, self.board, self.plan)
         self.failures()
         final_check(self.segment, self.plan, self.private)

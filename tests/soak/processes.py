@@ -30,7 +30,8 @@ class Processes:
         # Children of killed processes become children of this one, so it can wait for them.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def start(self, lane: int, forked: bool) -> None:
+    def start(self, lane: int, forked: bool) -> int:
+        """Starts the process of a lane; returns its pid."""
         me = os.getpid()
         self.board.note(lane, Board.SINCE, time.monotonic_ns())
         self.board.note(lane, Board.PARKED, 0)
@@ -50,6 +51,11 @@ class Processes:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
             pid = os.posix_spawn(sys.executable, [*program, *map(str, words)], environment)
         self.of_lane[lane] = pid
+        # What is known of a pid is of a process that has ended, and had the same one.
+        self.killed.discard(pid)
+        self.stopped.discard(pid)
+        self.went_on.pop(pid, None)
+        return pid
 
     def reap(self) -> Iterator[tuple[int, int]]:
         """Reaps what has ended; yields (pid, exit status) of each process that ended as it should not.
