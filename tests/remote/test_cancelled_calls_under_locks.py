@@ -10,6 +10,7 @@ from helpers.machine import SLOWER
 
 import shmvar
 from shmvar._remote import blobs, workers
+from shmvar._remote.queue_holds import Hold
 
 LONG = 60 * SLOWER
 gate, reached = threading.Event(), threading.Event()
@@ -138,3 +139,51 @@ def test_a_call_may_let_go_and_take_locks_itself(seg, ends):
         assert dict(seg) == {"w": 1, "x": "changed", "y": 1, "z": 2}
 
     event_loops.run(main())
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_lock_of_the_thread_that_another_task_lets_go_meanwhile_is_not_the_calls(key, monkeypatch, ends, call):
+    """`with lock` takes it for the thread, and so for each of its tasks, but a call has no part in its end."""
+    segment = shmvar.attach(key)
+    segment["x"] = "first"
+
+    async def holds():
+        with segment.lock("l"):
+            await begun.wait()
+            await until(reached.is_set)
+        gate.set()
+
+    async def main():
+        holder = asyncio.create_task(holds())
+        # It has taken the lock once it has run, and this task never heard of that.
+        await asyncio.sleep(0)
+        begun.set()
+        await CALLS[call](segment.aio, monkeypatch)
+        await holder
+        assert ends == [None] and segment.version("x") != version
+
+    begun, version = asyncio.Event(), segment.version("x")
+    event_loops.run(main())
+
+
+def test_a_taken_item_is_done_though_another_task_lets_go_a_lock_of_the_thread_meanwhile(key, monkeypatch):
+    segment = shmvar.attach(key)
+    queue = segment.queue("q")
+    queue.put("work")
+    end = Hold.end
+    gate.clear(), reached.clear()
+
+    async def works():
+        async with queue.take() as work:
+            assert work == "work"
+            monkeypatch.setattr(Hold, "end", lambda *arguments: passed() or end(*arguments))
+
+    async def main():
+        worker = asyncio.create_task(works())
+        with segment.lock("l"):
+            await until(reached.is_set)
+        gate.set()
+        await worker
+
+    event_loops.run(main())
+    assert queue.qsize() == 0 and not segment.info().queues

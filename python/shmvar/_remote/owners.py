@@ -78,7 +78,7 @@ _tasks: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()
 _acting: contextvars.ContextVar[tuple[Owner, ...] | None] = contextvars.ContextVar("shmvar_acting", default=None)
 
 _begun: contextvars.ContextVar[set[Hold] | None] = contextvars.ContextVar("shmvar_begun", default=None)
-"""In a call of `bound`: what was held when it began, but for what the call itself has let go."""
+"""In a call of `bound`: what its task held when it began, but for what the call itself has let go."""
 
 
 def thread() -> Owner:
@@ -126,13 +126,14 @@ def callers() -> tuple[Owner, ...]:
 def bound(call: Callable[..., _T]) -> Callable[..., _T]:
     """A callable that makes `call` in any thread as the task that is running now.
 
-    Only that call knows of it: tasks and threads that begin meanwhile are others. The locks that the task holds now
-    stay those of the call, also where the task is cancelled, and has let them go, before the call has ended: what it
-    then changes is refused.
+    Only that call knows of it: tasks and threads that begin meanwhile are others. The locks that the task itself holds
+    now stay those of the call, also where the task is cancelled, and has let them go, before the call has ended: what
+    it then changes is refused. A lock of the thread is the call's only as long as it is held: another task may have
+    taken it, and may let it go while the call goes on.
     """
     owner = task()
     acting = (owner, *(other for other in callers() if other is not owner))
-    begun = {hold for one in acting for hold in list(one.leaves) if isinstance(hold, Hold)}
+    begun = {hold for hold in list(owner.leaves) if isinstance(hold, Hold)}
 
     def run(*arguments: Any) -> _T:
         before, had = _acting.set(acting), _begun.set(begun)
@@ -224,13 +225,14 @@ class Held:
         return [hold for mine in list(self.by.values()) for hold in list(mine.values())]
 
     def callers(self) -> list[Hold]:
-        """What the caller holds, or held when the call of `bound` began that it is in."""
+        """What the caller holds, and what its task held when the call of `bound` began that it is in."""
         begun = _begun.get()
         if not begun:
             # Each change asks.
             return self._of_callers() if self.by else []
         found = self._of_callers()
-        return found + [hold for hold in begun if hold.held is self and hold not in found]
+        known = set(found)
+        return found + [hold for hold in list(begun) if hold.held is self and hold not in known]
 
     def _of_callers(self) -> list[Hold]:
         return [hold for owner in callers() for hold in self.by.get(owner.number, _NOTHING).values()]
