@@ -10,6 +10,7 @@ import pytest
 from helpers import clusters, servers
 
 import shmvar
+from shmvar._remote.link import Link
 
 pytestmark = pytest.mark.xdist_group("acks")
 
@@ -81,6 +82,32 @@ def test_without_the_replica_each_change_is_an_error_with_the_true_numbers(pair,
         CHANGES[call](segment)
     assert caught.value.maybe_applied is True and "may be lost" in str(caught.value)
     shmvar.destroy(local.url.replace("#", "#new-"))
+
+
+@pytest.mark.parametrize("create", [None, True, False])
+def test_attach_waits_for_the_replica_on_a_server_whose_memory_is_full_by_then(pair, name, monkeypatch, create):
+    plain, url = pair.primary.url(name), pair.primary.url(name, acks=1)
+    if create is False:
+        shmvar.attach(plain)
+    script, calls = Link.script, []
+
+    def then_full(link, *arguments, **named):
+        answer = script(link, *arguments, **named)
+        calls.append(answer)
+        pair.primary.call("CONFIG", "SET", "maxmemory", "1mb")
+        return answer
+
+    before = acks_of(pair)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(Link, "script", then_full)
+            segment = shmvar.attach(url, 2 << 30, create=create)
+    finally:
+        pair.primary.call("CONFIG", "SET", "maxmemory", "0")
+    assert len(calls) == 2 and acks_of(pair) > before
+    assert segment.created == (create is not False) and segment.size == 2 << 30
+    segment["n"] = 1
+    assert shmvar.attach(plain, create=False)["n"] == 1
 
 
 def test_a_server_that_falls_silent_after_an_answer_that_is_not_enough_is_told_with_both(pair, name):

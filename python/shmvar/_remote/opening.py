@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._core import SegmentInfo
+    from shmvar._remote.url import Url
+    from shmvar._remote.waited import Waited
 
 _LEAST = (7, 0)
 _LEAST_WITH_FSYNC = (7, 2)
@@ -48,28 +50,13 @@ def attach(
     _check(link_to(url.server))
     link = link_to(url.server, prefix)
     own = secrets.token_hex(6).encode()
-    mode = {None: b"any", True: b"new", False: b"old"}[create]
     waited = link.waited("the attach", acked=False)
-    script, arguments = scripts.ATTACH, (own, limit, mode)
-    try:
-        answer = link.script(script, (prefix,), arguments, waited)
-    except OutOfMemory as error:
-        # Only what creates takes memory: what is there can be opened, get a larger limit, and be emptied.
-        # Whoever must create it changes nothing of another one's.
-        script, arguments = scripts.ATTACH_OLD, (own, b"" if create else limit, b"old")
-        answer = link.script(script, (prefix,), arguments, waited)
-        if answer == b"missing" and create is not False:
-            raise SegmentFullError(
-                f"segment {url.public}: the server's memory is full ({error}); nothing was created. Remedies: a larger "
-                "maxmemory; fewer variables in other segments, which `shmvar ls` lists for the URL of the server"
-            ) from None
-        if create and isinstance(answer, list) and answer[1] == 0:
-            known(url, answer[3], answer[0])
-            answer = b"exists"
+    answer = _opened(url, link, prefix, own, limit, create, waited)
     if (url.server.acks or url.server.fsync) and isinstance(answer, list) and (answer[1] == 1 or limit):
-        # Something was written. Whoever only finds a segment needs no replica for it.
+        # Something was written. Whoever only finds a segment needs no replica for it. The server's memory may be full
+        # by now, and a replica that was promoted meanwhile may not have the segment.
         waited.acked = True
-        answer = link.script(script, (prefix,), arguments, waited)
+        answer = _opened(url, link, prefix, own, limit, create, waited)
     if answer == b"missing":
         raise SegmentNotFoundError(f"there is no segment {url.public}")
     if answer == b"exists":
@@ -77,6 +64,27 @@ def attach(
     found, created, _, version = answer
     known(url, version, found)
     return RemoteSegment(url, prefix, found, bool(created), False, trust)
+
+
+def _opened(url: Url, link: Link, prefix: bytes, own: bytes, limit: bytes, create: bool | None, waited: Waited) -> Any:
+    """What the script of `attach` returns, on a server without memory, too. It may be run again with the same `own`."""
+    mode = {None: b"any", True: b"new", False: b"old"}[create]
+    try:
+        return link.script(scripts.ATTACH, (prefix,), (own, limit, mode), waited)
+    except OutOfMemory as error:
+        # Only what creates takes memory: what is there can be opened, get a larger limit, and be emptied.
+        # Whoever must create it changes nothing of another one's.
+        arguments = own, b"" if create else limit, b"old"
+        answer = link.script(scripts.ATTACH_OLD, (prefix,), arguments, waited)
+        if answer == b"missing" and create is not False:
+            raise SegmentFullError(
+                f"segment {url.public}: the server's memory is full ({error}); nothing was created. Remedies: a larger "
+                "maxmemory; fewer variables in other segments, which `shmvar ls` lists for the URL of the server"
+            ) from None
+        if create and isinstance(answer, list) and answer[1] == 0:
+            known(url, answer[3], answer[0])
+            return b"exists"
+        return answer
 
 
 def destroy(text: str) -> bool:
