@@ -21,6 +21,7 @@ client library nor the time to import it.
 | `listener`, `subscription` | the thread that listens to a server, and what others have at it |
 | `conversation`, `messages` | its connection, and what the server says there |
 | `notices` | messages of changes |
+| `threads` | how a thread of this package is started |
 | `renewals` | functions that are called again and again |
 | `near`, `near_memory`, `near_listener` | the near cache: its calls, what is shared on this host, its thread |
 | `aio`, `workers` | coroutines, and the threads that make their calls |

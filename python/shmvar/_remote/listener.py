@@ -12,11 +12,11 @@ import contextlib
 import os
 import random
 import socket
-import threading
 import time
 import weakref
 
 from shmvar._errors import Error, IncompatibleSegmentError, SegmentUnavailableError
+from shmvar._remote import threads
 from shmvar._remote.connections import generation, now
 from shmvar._remote.conversation import Conversation, Moved
 from shmvar._remote.refusals import refused
@@ -117,7 +117,7 @@ class Listener:
         with contextlib.suppress(IndexError):
             self._starts.pop()
             try:
-                threading.Thread(target=self._run, name="shmvar-listener", daemon=True).start()
+                threads.start(self._run, "shmvar-listener")
             except RuntimeError as error:
                 # The next one to join tries again with another listener.
                 self.ended = True

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import threading
 import time
 import weakref
 
 from shmvar._errors import Error
+from shmvar._remote import threads
 from shmvar._remote.link import generation, now, pack
 from shmvar._remote.messages import Parser, Refusal
 from shmvar._remote.near_memory import ALIVE, HEARD, TURN, Memory, NoMemory, memory_of
@@ -63,7 +63,7 @@ class Follower:
     def start(self) -> None:
         # The system may have no more threads: then nothing is cached until there is one.
         with contextlib.suppress(RuntimeError):
-            threading.Thread(target=self._run, name="shmvar-near", daemon=True).start()
+            threads.start(self._run, "shmvar-near")
 
     def forget(self) -> None:
         """In a forked child: the connection is the parent's. It is closed, not shut down."""

@@ -75,16 +75,34 @@ class _Local:
 
 _local = _Local()
 _tasks: weakref.WeakKeyDictionary[Any, Owner] = weakref.WeakKeyDictionary()
-_acting: contextvars.ContextVar[tuple[Owner, ...] | None] = contextvars.ContextVar("shmvar_acting", default=None)
+_call: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("shmvar_call", default=None)
+"""The call of `bound` that goes on."""
+_ident = threading.get_ident
+"""The same function also where a program patches `threading` during a call."""
 
-_begun: contextvars.ContextVar[set[Hold] | None] = contextvars.ContextVar("shmvar_begun", default=None)
-"""In a call of `bound`: what its task held when it began, but for what the call itself has let go."""
+
+class _Call:
+    """A call of `bound`."""
+
+    __slots__ = ("acting", "begun", "thread")
+
+    def __init__(self, acting: tuple[Owner, ...], begun: set[Hold]) -> None:
+        self.acting = acting
+        self.begun = begun
+        """What its task held when it began, but for what the call itself has let go."""
+        self.thread = _ident()
+
+
+def _bound() -> _Call | None:
+    """The call of `bound` that the caller is in. From Python 3.14 on threads may inherit the context of others."""
+    found = _call.get()
+    return found if found is not None and found.thread == _ident() else None
 
 
 def thread() -> Owner:
     """The running thread, or the running greenlet. In a call of `bound`, whom that is for."""
-    acting = _acting.get()
-    return _local.owner() if acting is None else acting[0]
+    call = _bound()
+    return _local.owner() if call is None else call.acting[0]
 
 
 def task() -> Owner:
@@ -101,15 +119,15 @@ def task() -> Owner:
 
 def releasing() -> tuple[Owner, ...]:
     """Who may release what the running thread, or whom `bound` is for, has taken."""
-    acting = _acting.get()
-    return tuple(_local.all()) if acting is None else acting[:1]
+    call = _bound()
+    return tuple(_local.all()) if call is None else call.acting[:1]
 
 
 def callers() -> tuple[Owner, ...]:
     """Whose call this is: the running task and the running thread, as far as they have ever taken anything."""
-    acting = _acting.get()
-    if acting is not None:
-        return acting
+    call = _bound()
+    if call is not None:
+        return call.acting
     threads = _local.all()
     asyncio: Any = sys.modules.get("asyncio")
     if asyncio is not None and _tasks:
@@ -136,12 +154,11 @@ def bound(call: Callable[..., _T]) -> Callable[..., _T]:
     begun = {hold for hold in list(owner.leaves) if isinstance(hold, Hold)}
 
     def run(*arguments: Any) -> _T:
-        before, had = _acting.set(acting), _begun.set(begun)
+        before = _call.set(_Call(acting, begun))
         try:
             return call(*arguments)
         finally:
-            _begun.reset(had)
-            _acting.reset(before)
+            _call.reset(before)
 
     return run
 
@@ -208,9 +225,9 @@ class Held:
 
     def drop(self, hold: Hold) -> bool:
         """Forgets it. False: it was forgotten before."""
-        begun = _begun.get()
-        if begun is not None:
-            begun.discard(hold)
+        call = _bound()
+        if call is not None:
+            call.begun.discard(hold)
         mine = self.by.get(hold.number, _NOTHING)
         if mine.get(hold.field) is not hold or mine.pop(hold.field, None) is None:
             return False
@@ -226,13 +243,13 @@ class Held:
 
     def callers(self) -> list[Hold]:
         """What the caller holds, and what its task held when the call of `bound` began that it is in."""
-        begun = _begun.get()
-        if not begun:
+        call = _bound()
+        if call is None or not call.begun:
             # Each change asks.
             return self._of_callers() if self.by else []
         found = self._of_callers()
         known = set(found)
-        return found + [hold for hold in list(begun) if hold.held is self and hold not in known]
+        return found + [hold for hold in list(call.begun) if hold.held is self and hold not in known]
 
     def _of_callers(self) -> list[Hold]:
         return [hold for owner in callers() for hold in self.by.get(owner.number, _NOTHING).values()]

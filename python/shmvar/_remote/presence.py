@@ -17,7 +17,7 @@ import weakref
 from functools import partial
 
 from shmvar._errors import DetachedError, Error, SegmentNotFoundError, SegmentUnavailableError
-from shmvar._remote import owners, scripts
+from shmvar._remote import owners, scripts, threads
 from shmvar._remote.link import OutOfMemory, generation, now
 from shmvar._remote.listener import listener_of
 
@@ -267,7 +267,7 @@ class Keeper:
         with contextlib.suppress(IndexError):
             self._starts.pop()
             try:
-                threading.Thread(target=self._serve, name="shmvar-locks", daemon=True).start()
+                threads.start(self._serve, "shmvar-locks")
             except BaseException:
                 self._starts.append(None)
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
+from shmvar._remote import threads
 from shmvar._remote.connections import generation, now
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ class Renewals:
         with contextlib.suppress(IndexError):
             self._starts.pop()
             try:
-                threading.Thread(target=self._run, name="shmvar-renewals", daemon=True).start()
+                threads.start(self._run, "shmvar-renewals")
             except BaseException:
                 self.ended = True
                 raise

@@ -15,6 +15,7 @@ import threading
 import weakref
 
 from shmvar._errors import SegmentUnavailableError
+from shmvar._remote import threads
 from shmvar._remote.link import now
 from shmvar._remote.owners import bound
 
@@ -61,7 +62,7 @@ class _Workers:
             # Those that are idle may have been told of the other jobs, and not have woken up yet.
             if len(self.jobs) > self._idle and self._threads < MOST:
                 try:
-                    threading.Thread(target=self._work, name="shmvar-aio", daemon=True).start()
+                    threads.start(self._work, "shmvar-aio")
                     self._threads += 1
                 except RuntimeError:
                     # The system has no more threads: the job waits for one that there is.
