@@ -1,6 +1,7 @@
 """An iterator over changes on a server that a signal handler interrupts, wherever: other threads go on with it."""
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from helpers import event_loops
 from helpers.machine import SLOWER
 
 import shmvar
+from shmvar._remote.listener import listener_of
 
 LONG = 20 * SLOWER
 
@@ -130,3 +132,19 @@ def test_a_signal_handler_that_looks_within_a_look_is_told_so(seg, monkeypatch):
         next(changes)
     seg["n"] = 1
     assert next(changes)[0] == "n"
+
+
+def test_one_that_never_came_to_be_leaves_nothing_with_the_listener(seg):
+    def subscriptions():
+        gc.collect()
+        channels = list(listener_of(seg._open).channels.values())
+        return sum(len(channel.users) for channel in channels)
+
+    with_one = seg.changes()
+    before, number = subscriptions(), 0
+    while True:
+        number += 1
+        if interrupted_at(number, seg.changes) is None:
+            break
+        assert subscriptions() == before, number
+    assert number > 100 and before == 1 and not with_one._has_ended()

@@ -108,7 +108,7 @@ class _Visit:
 class RemoteChanges:
     """Every change of a segment, from `RemoteSegment.changes`: the interface of `Changes`."""
 
-    # Until the first look is made there is nothing that the destructor could end, however early an interrupt came.
+    # Until the first look is made nobody else has this. What it has by an interrupt then, `Heard` ends itself.
     _closed = True
 
     def __init__(self, segment: Handle, newer_than: Any, prefix: str | None, timeout: float | None) -> None:

@@ -89,6 +89,13 @@ class Heard:
     def close(self) -> None:
         self._subscription.close()
 
+    def __del__(self) -> None:
+        # The listener knows the subscription until it is closed, also where a signal handler has raised before the
+        # iterator was there.
+        subscription = getattr(self, "_subscription", None)
+        if subscription is not None:
+            subscription.close()
+
     def has_some(self) -> bool:
         return bool(self._pending)
 

@@ -94,7 +94,13 @@ class Listener:
             signal: whose `set` is called when there may be something new.
             limit: how many messages are kept.
         """
-        return Subscription(self.link, listener_of, tuple(channels), on_message, run, signal, limit)
+        made = Subscription(self.link, listener_of, tuple(channels), on_message, run, signal, limit)
+        try:
+            made.join()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def join(self, subscription: Subscription) -> bool:
         """Takes a subscription on. False: this listener has ended."""

@@ -147,8 +147,7 @@ class Subscription:
         self.lost_some = False
         """Whether the last call said to look again because messages may be missing, not because time has passed."""
         self._look_at = math.inf
-        self.listener: _Listener
-        self._join()
+        self.listener = listener_of(link)
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +189,7 @@ class Subscription:
     def ready(self) -> bool:
         """Whether it stands. Renews it where its listener has ended, and raises where the server refuses it."""
         if self.listener.ended or self.listener.made_in != generation():
-            self._join()
+            self.join()
         if self.standing:
             return True
         fault = self._fault()
@@ -253,7 +252,8 @@ class Subscription:
         self.closed = True
         self.listener.leave(self)
 
-    def _join(self) -> None:
+    def join(self) -> None:
+        """Has the listener take it on, which knows it from then on until `close`."""
         self._look_at = now() + LOOK
         while True:
             self.channels = None
