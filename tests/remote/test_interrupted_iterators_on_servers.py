@@ -83,6 +83,41 @@ def test_another_thread_gets_the_next_change(seg, something):
     assert len(kept) > 20
 
 
+def ends(seg, changes):
+    """Nobody tells of it but the server, when it is asked."""
+    seg.put("i", 1, ttl=0.01)
+    assert next(changes)[0] == "i"
+    time.sleep(0.015)
+
+
+CHANGES = {
+    "put": lambda seg, _, number: seg.put("i", number),
+    "put or removal": lambda seg, _, number: seg.put("i", number) if seg.pop("i", None) is None else None,
+    "put or clear": lambda seg, _, number: seg.put("i", number) if number % 2 else seg.clear(),
+    "end of a time to live": lambda seg, changes, _: ends(seg, changes),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_change_that_a_step_did_not_return_is_told_by_the_next_one(seg, change):
+    changes = seg.changes(timeout=LONG)
+
+    def step():
+        # Not by `next`, at whose end a signal handler may run, too: what it has returned is the caller's.
+        got.append(changes.__next__())
+
+    for number in range(1, 10_000):
+        CHANGES[change](seg, changes, number)
+        version, got = seg.version("i") or 0, []
+        done = interrupted_at(number, step) is None
+        if not got:
+            got.append(next(changes))
+        assert got == [("i", version)], number
+        if done:
+            break
+    assert number > 40
+
+
 def late(changes):
     try:
         return next(changes)

@@ -159,51 +159,58 @@ class RemoteChanges:
         return self
 
     def __next__(self) -> _Change:
-        step = _Step(self._timeout)
-        with self._sleeping(signal := ThreadSignal()):
-            while True:
-                visit = _Visit()
-                try:
+        step, visit = _Step(self._timeout), _Visit(over=True)
+        try:
+            with self._sleeping(signal := ThreadSignal()):
+                while True:
+                    visit = _Visit()
                     entered = self._enters(visit)
                     change = self._told(step) if entered else None
                     if change is not None:
-                        return change
+                        break
                     work = entered and step.needs_work(self._heard)
                     if work:
                         step.work(self._heard)
-                finally:
                     visit.over = True
-                if not entered and step.is_shut_out():
-                    raise self._late()
-                if not work:
-                    signal.wait(step.pause(self._heard, entered))
+                    if not entered and step.is_shut_out():
+                        raise self._late()
+                    if not work:
+                        signal.wait(step.pause(self._heard, entered))
+            # Until here a signal handler that raises leaves the change to the next step.
+            self._heard.tell()
+            return change
+        finally:
+            visit.over = True
 
     def __anext__(self) -> Coroutine[Any, Any, _Change]:
         return self._next_in_task()
 
     async def _next_in_task(self) -> _Change:
         loop = asyncio.get_running_loop()
-        step = _Step(self._timeout)
-        with self._sleeping(signal := TaskSignal(loop)):
-            while True:
-                visit = _Visit()
-                try:
+        step, visit = _Step(self._timeout), _Visit(over=True)
+        try:
+            with self._sleeping(signal := TaskSignal(loop)):
+                while True:
+                    visit = _Visit()
                     entered = self._enters(visit)
                     change = self._told(step) if entered else None
                     if change is not None:
-                        return change
+                        break
                     work = entered and step.needs_work(self._heard)
-                except StopIteration:
-                    raise StopAsyncIteration from None
-                finally:
                     visit.over = True
-                if not entered and step.is_shut_out():
-                    raise self._late()
-                if work:
-                    # The loop must not stand still for the server.
-                    await loop.run_in_executor(None, self._work_elsewhere, step)
-                else:
-                    await signal.wait(step.pause(self._heard, entered))
+                    if not entered and step.is_shut_out():
+                        raise self._late()
+                    if work:
+                        # The loop must not stand still for the server.
+                        await loop.run_in_executor(None, self._work_elsewhere, step)
+                    else:
+                        await signal.wait(step.pause(self._heard, entered))
+            self._heard.tell()
+            return change
+        except StopIteration:
+            raise StopAsyncIteration from None
+        finally:
+            visit.over = True
 
     def _work_elsewhere(self, step: _Step) -> None:
         visit = _Visit()
@@ -214,7 +221,7 @@ class RemoteChanges:
             visit.over = True
 
     def _told(self, step: _Step) -> _Change | None:
-        """The next change, if there is one. Raises StopIteration at the end, and WaitTimeoutError."""
+        """The next change, if there is one: `tell` follows. Raises StopIteration at the end, and WaitTimeoutError."""
         if self._has_ended():
             raise StopIteration
         self._segment._open  # noqa: B018 - it raises DetachedError

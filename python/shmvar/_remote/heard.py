@@ -100,19 +100,24 @@ class Heard:
         return bool(self._pending)
 
     def next(self) -> tuple[int | str, int] | None:
-        """The next change that was heard of."""
+        """The next change that was heard of. It stays the next one until `tell`."""
         # What is gone again is not told: whose time is up by our clock is asked of the server first.
         if not self._pending or self._next_end() <= now():
             return None
         field, (version, place) = next(iter(self._pending.items()))
         if self._due and place >= self._unsure_from:
             return None
-        del self._pending[field]
+        return index_of(field), version
+
+    def tell(self) -> None:
+        """The reader is told of the next change: what follows is the next one from now on."""
+        field, (version, _) = next(iter(self._pending.items()))
+        # No function is called from here to the end of the step, so that no signal handler runs.
         if version:
             self._told[field] = version
-        else:
-            self._told.pop(field, None)
-        return index_of(field), version
+        elif field in self._told:
+            del self._told[field]
+        del self._pending[field]
 
     def has_heard_of(self, version: int) -> bool:
         """Whether all changes up to this version were heard of."""
@@ -169,13 +174,18 @@ class Heard:
     def listen(self) -> None:
         """Takes in the messages that have come."""
         subscription = self._subscription
-        heard = subscription.poll()
-        if heard is None:
-            self._asks = True
-            if subscription.lost_some:
-                self.doubt()
-        for _, data in heard or ():
-            self._take(data)
+        try:
+            heard = subscription.poll()
+            if heard is None:
+                self._asks = True
+                if subscription.lost_some:
+                    self.doubt()
+            for _, data in heard or ():
+                self._take(data)
+        except BaseException:
+            # What a signal handler raises: messages may be lost that the subscription has no more.
+            self.doubt()
+            raise
         if not subscription.ready():
             if not self._due:
                 self._stands_by = now() + LOOK
@@ -318,16 +328,21 @@ class Heard:
     def _look_at_ended(self) -> None:
         """Asks of the variables whose time is up by our clock whether they are there by the server's."""
         fields: list[bytes] = []
-        while self._next_end() <= now() and len(fields) < _DUE:
-            field = heapq.heappop(self._heap)[1]
-            del self._ends[field]
-            fields.append(field)
-        answer = self._ask(b"of", *fields)
-        for field, head in zip(fields, answer[1:], strict=True):
-            if head is None:
-                self._put(field, 0, self._highest)
-            else:
-                self._end(field, Record(index_of(field), head).deadline)
+        try:
+            while self._next_end() <= now() and len(fields) < _DUE:
+                field = heapq.heappop(self._heap)[1]
+                del self._ends[field]
+                fields.append(field)
+            answer = self._ask(b"of", *fields)
+            for field, head in zip(fields, answer[1:], strict=True):
+                if head is None:
+                    self._put(field, 0, self._highest)
+                else:
+                    self._end(field, Record(index_of(field), head).deadline)
+        except BaseException:
+            # A lost connection, or a signal handler: nobody else remembers these deadlines.
+            self.doubt()
+            raise
 
 
 def _seen(newer_than: Any) -> dict[bytes, int | None]:
