@@ -124,3 +124,37 @@ def test_a_wait_goes_on_where_the_server_comes_back_in_time(own_server):
     thread.join(LONG)
     assert got == ["after"]
     segment.detach()
+
+
+# What waits, what another process does then, and what the wait returns.
+SERVED = {
+    "get": (lambda empty, _: empty.get(), lambda empty, _: empty.put("item"), "item"),
+    "put": (lambda _, full: full.put(2), lambda _, full: full.get(), None),
+    "aget": (lambda empty, _: asyncio.run(async_get(empty)), lambda empty, _: empty.put("item"), "item"),
+    "aput": (lambda _, full: asyncio.run(async_put(full)), lambda _, full: full.get(), None),
+}
+
+
+@pytest.mark.parametrize("call", SERVED)
+def test_a_wait_ends_on_a_server_that_takes_no_more_connections(own_server, call):
+    """Nobody can subscribe there, but what is connected is served."""
+    from redis import Redis
+
+    server = own_server()
+    # Handles with different options have connections of their own, as those of different processes have.
+    segment, another = (shmvar.attach(server.url("crowded", timeout=timeout)) for timeout in (1, 2))
+    empty, full = segment.queue("empty"), segment.queue("full", maxsize=1)
+    full.put(1)
+    waits, serves, expected = SERVED[call]
+    got = []
+    thread = threading.Thread(target=lambda: got.append(waits(empty, full)), daemon=True)
+    another["x"] = 1
+    with Redis(unix_socket_path=server.socket) as client:
+        client.config_set("maxclients", len(client.client_list()))
+        thread.start()
+        # It has tried, and has found nothing.
+        time.sleep(0.5)
+        serves(another.queue("empty"), another.queue("full"))
+        thread.join(LONG / 6)
+        client.config_set("maxclients", 10_000)
+    assert got == [expected]

@@ -120,6 +120,10 @@ async def wait(
                 if not subscription.ready():
                     if silence.is_long():
                         await tried(silence.ask)
+                        # No message tells of what there is.
+                        got = await tried(attempt, undo)
+                        if got is not None:
+                            return got
                     await signal.wait(min(until - now(), HELD_POLL))
                     continue
                 got = await tried(attempt, undo)

@@ -89,14 +89,18 @@ def wait(queue: ServerQueue, room: bool, seconds: float | None, attempt: _Attemp
         silence = Silence(queue)
         while subscription.stands(min(until, now() + _DETACH_POLL)) or now() < until:
             queue.segment._open  # noqa: B018 - it raises DetachedError
-            if not subscription.standing:
-                if silence.is_long():
-                    silence.ask()
-                continue
-            # What came before the subscription stood sends no message any more.
+            standing = subscription.standing
+            if not standing:
+                if not silence.is_long():
+                    continue
+                silence.ask()
+            # What came before the subscription stood sends no message any more. Without one, as on a server that takes
+            # no more connections, a try that finds nothing is repeated after the same time.
             got = attempt()
             if got is not None:
                 return got
+            if not standing:
+                continue
             _sleep(queue, room, subscription, attempt.nap, until)
             silence = Silence(queue)
             if now() >= until:
