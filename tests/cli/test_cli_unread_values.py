@@ -1,5 +1,6 @@
 """`shmvar put` and `get` of values that Python does not read or write: too many digits, brackets nested too deeply."""
 
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,16 @@ def test_a_long_text_is_a_text_soon():
     for text in ("([{'" * 100_000, "9" * 4_000 + (" " + "9" * 4_000) * 100, "'a' " * 100_000 + "b", "\"'" * 100_001):
         assert arguments.literal(text) == text
     assert literals.depth(nested(1_000_000)) == 1_000_000
+    assert time.process_time() - before < 30
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_json_within_texts_of_json_is_a_text_soon(times):
+    text = json.dumps([{"id": 1, "ok": True, "msg": r"hello \ \""}] * 2_000)
+    for _ in range(times):
+        text = json.dumps(text)[1:-1]
+    before = time.process_time()
+    assert arguments.literal(text) == text and literals.depth(text) == 2
     assert time.process_time() - before < 30
 
 

@@ -11,10 +11,12 @@ _DEEP = 50
 READ_BY_JSON = 400
 """Brackets inside each other that --json reads, and that can be pickled, in any case."""
 
-# A text in quotes, where brackets mean nothing; a bracket; what is neither; a quote that nothing closes.
+# A text in quotes, where brackets mean nothing; a bracket; a character behind a backslash, which begins no text (JSON
+# within JSON has many such quotes, and each would be sought an end for); what is none of these; a quote that nothing
+# closes.
 _PART = re.compile(
     r"""(?sx) '{3}(?:[^\\]|\\.)*?'{3} | "{3}(?:[^\\]|\\.)*?"{3} | '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"
-    | [][(){}] | [^][(){}'"]+ | ."""
+    | [][(){}] | \\. | [^][(){}'"\\]+ | ."""
 )
 _DIGITS = re.compile("[0-9_]+")
 _NUMBER = re.compile("[1-9](?:_?[0-9])*")
