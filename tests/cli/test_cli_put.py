@@ -194,3 +194,10 @@ def test_a_number_of_json_beyond_a_float_is_not_stored_as_infinity(seg, key, cap
     assert "is beyond the largest float" in capsys.readouterr().err and len(seg) == 0
     assert cli.main(["put", key, "i", "[1e308, -0.0, 5]", "--json"]) == 0
     assert repr(seg["i"]) == "[1e+308, -0.0, 5]"
+
+
+def test_a_number_of_json_beyond_a_float_is_cut_in_the_error(seg, key, capsys):
+    assert cli.main(["put", key, "i", "9" * 60_000 + ".0", "--json"]) == 2
+    said = capsys.readouterr().err
+    assert "VALUE is JSON that Python does not read: 99999" in said and "beyond the largest float" in said
+    assert len(said) < 300 and len(seg) == 0

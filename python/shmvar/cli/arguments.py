@@ -93,13 +93,15 @@ def json_value(text: str) -> Any:
     """A VALUE that is JSON. Raises `ValueError` if it is not."""
     import json
 
+    from shmvar._text import cut
+
     def refuse(constant: str) -> Any:
         raise ValueError(f"JSON has no {constant}")
 
     def finite(digits: str) -> float:
         number = float(digits)
         if number in (float("inf"), float("-inf")):
-            raise ValueError(f"{digits} is beyond the largest float")
+            raise ValueError(f"{cut(digits, 40)} is beyond the largest float")
         return number
 
     try:
