@@ -9,7 +9,9 @@ use crate::py::calls;
 use crate::py::create;
 use crate::segment::DumpError;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyImportError, PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyException, PyImportError, PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::ffi::CStr;
@@ -197,6 +199,21 @@ fn class_of_file<'py>(py: Python<'py>, module: &CStr, class: &CStr) -> PyResult<
             let is_same = again.get_type(py).is(first.get_type(py)) && again.to_string() == first.to_string();
             if is_same { Ok(None) } else { Err(first) }
         }
+    }
+}
+
+/// Whether an error that code of the caller or of a value raised is that code's own. The same was done once more, with
+/// this result: such an error comes again, and what a signal handler raised in the middle does not. Fails with an
+/// interrupt of the second time.
+///
+/// Texts are not compared: those of the same error may have another address, time or file name in them each time.
+/// `shmvar._own_errors` does so for segments on servers.
+#[cold]
+pub fn comes_again<T>(py: Python<'_>, error: &PyErr, again: &PyResult<T>) -> PyResult<bool> {
+    match again {
+        Ok(_) => Ok(false),
+        Err(again) if !again.is_instance_of::<PyException>(py) => Err(again.clone_ref(py)),
+        Err(again) => Ok(again.get_type(py).is(error.get_type(py))),
     }
 }
 

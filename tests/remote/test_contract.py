@@ -193,7 +193,7 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SAME = {"handles_as_objects", "locks_bound", "ttl_of_changes", "waiting_async", "wrong_arguments"}
+SAME = {"handles_as_objects", "locks_bound", "own_errors", "ttl_of_changes", "waiting_async", "wrong_arguments"}
 """Modules of which everything is the same."""
 SUITES = sorted({*DIFFERENT, *SAME})
 for module in SUITES:

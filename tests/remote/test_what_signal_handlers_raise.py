@@ -8,7 +8,7 @@ from helpers.machine import SLOWER
 from helpers.remote_queues import SIZES
 
 import shmvar
-from shmvar._remote import mapping, queue_base, queue_items
+from shmvar._remote import mapping, queue_base, queue_calls, queue_items
 from shmvar._remote.handle import Handle
 
 
@@ -112,18 +112,55 @@ def test_get_gives_a_long_item_back(seg, monkeypatch, deadline, size, place):
 
 
 @pytest.mark.parametrize("size", ["long", "large"])
-@pytest.mark.parametrize("kind", [MemoryError, OSError])
-def test_get_gives_a_long_item_back_where_there_is_no_memory_to_rebuild_it(seg, monkeypatch, size, kind):
+def test_get_gives_a_long_item_back_where_there_is_no_memory_to_rebuild_it(seg, monkeypatch, size):
     jobs = seg.queue("jobs")
     jobs.put(SIZES[size])
-    # As compiled code raises it: no function of the value is in the traceback.
-    names = {"__package__": "shmvar._remote", "kind": kind}
-    exec("def refusing(*_):\n    raise kind('nothing left')", names)
+
+    def refusing(*_):
+        raise MemoryError("nothing left")
+
     with monkeypatch.context() as patched:
-        patched.setattr(queue_items, "_decode_value", names["refusing"])
-        with pytest.raises(kind, match="nothing left"):
+        patched.setattr(queue_items, "_decode_value", refusing)
+        patched.setattr(queue_calls, "_unfilled", refusing)
+        with pytest.raises(MemoryError, match="nothing left"):
             jobs.get()
     assert jobs.get(timeout=30 * SLOWER) == SIZES[size]
+
+
+@pytest.mark.parametrize("size", ["long", "large"])
+@pytest.mark.parametrize("kind", [Deadline, TimeoutError, MemoryError, KeyboardInterrupt])
+def test_get_gives_a_long_item_back_that_can_be_rebuilt_the_next_time(seg, monkeypatch, size, kind):
+    jobs = seg.queue("jobs")
+    jobs.put(SIZES[size])
+    decode, tries = queue_items._decode_value, []
+
+    def refused_once(*arguments):
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise kind("the caller's own")
+        return decode(*arguments)
+
+    monkeypatch.setattr(queue_items, "_decode_value", refused_once)
+    with pytest.raises(kind, match="the caller's own"):
+        jobs.get()
+    assert jobs.get(timeout=30 * SLOWER) == SIZES[size]
+
+
+@pytest.mark.parametrize("size", ["long", "large"])
+def test_get_gives_a_long_item_back_when_ctrl_c_comes_where_its_error_is_tried_again(seg, monkeypatch, size):
+    jobs = seg.queue("jobs")
+    jobs.put(SIZES[size])
+    decode, raised = queue_items._decode_value, [KeyboardInterrupt, ValueError]
+    monkeypatch.setattr(
+        queue_items, "_decode_value", lambda *given: refuse_as(raised.pop()) if raised else decode(*given)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        jobs.get()
+    assert jobs.get(timeout=30 * SLOWER) == SIZES[size]
+
+
+def refuse_as(kind):
+    raise kind
 
 
 class Poison:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import weakref
 
-from shmvar._errors import CorruptSegmentError, Error, LockLostError, SegmentFullError
+from shmvar._core import _unfilled
+from shmvar._errors import CorruptSegmentError, LockLostError, SegmentFullError
+from shmvar._own_errors import comes_again
 from shmvar._queue_errors import QueueFullError
 from shmvar._remote.names import shown
 from shmvar._remote.queue_holds import Block, Hold
 from shmvar._remote.queue_items import Item, within
 from shmvar._remote.queue_waiting import LONGEST, ROOM_POLL, nap_of
 from shmvar._remote.records import Stored
-from shmvar._untrusted_error import UntrustedValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = b"1024"
 """Bytes of a record that `get` is given with its answer, which the server keeps: a longer one is taken and finished."""
+PLENTY = 100
+"""So many times the bytes of a value are memory enough: the objects of plain data need less. An empty dict, which is a
+byte or two of a pickle, takes 72."""
 
 
 class Put:
@@ -118,7 +122,8 @@ class Get:
     def _read(self, hold: Hold) -> tuple[Any] | None:
         """The value of what is held, which then goes. None: the hold has ended meanwhile.
 
-        An item that cannot be rebuilt goes, too, or it would be in the way of all others. What else is raised may pass.
+        An item that cannot be rebuilt goes, too, or it would be in the way of all others. What else is raised may pass:
+        what a signal handler raises, a lack of memory.
         """
         values: list[Any] = []
         try:
@@ -134,7 +139,7 @@ class Get:
         try:
             hold.item.value_into(values, *hold.body, self.queue.segment._trusted)
         except Exception as error:
-            if values or may_pass(error):
+            if values or not self._is_of_the_value(error, hold):
                 raise
             if not hold.end(False):
                 return None
@@ -143,6 +148,21 @@ class Get:
             return None
         self.got = hold.item, *hold.body
         return (values[0],)
+
+    def _is_of_the_value(self, error: Exception, hold: Hold) -> bool:
+        """Whether an error of decoding what is held would come for ever."""
+        item, body, trusted = hold.item, hold.body, self.queue.segment._trusted
+        assert item is not None and body is not None
+        if not comes_again(error, lambda: item.value(*body, trusted)):
+            return False
+        if not isinstance(error, MemoryError):
+            return True
+        # Where there is plenty all the same, the value asks for more than there can be.
+        try:
+            _unfilled(PLENTY * len(body[1]))
+        except MemoryError:
+            return False
+        return True
 
     def undo(self) -> None:
         """Puts what was removed back, as the first: nobody has got it."""
@@ -163,18 +183,6 @@ class Get:
             queue.segment._with_chunks([stored], f"the return to queue {shown(queue.name)}", change)
         else:
             change(math.inf)
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether an error of decoding says nothing of the value: no memory, say. One of a function of the value does."""
-    if isinstance(error, Error):
-        return not isinstance(error, CorruptSegmentError | UntrustedValueError)
-    if not isinstance(error, MemoryError | OSError):
-        return False
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__
 
 
 class Take:

@@ -16,10 +16,14 @@ use crate::py::read_mode::ReadMode;
 use crate::py::wait::{PyWait, StopWhenDetached, UninterruptibleWait};
 use crate::variables::AsVariables;
 use crate::variables::read::FoundValue;
-use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+/// So many times the bytes of a value in the segment: the objects of plain data need less. An empty dict, which is a byte
+/// or two of a pickle, takes 72.
+const PLENTY: u64 = 100;
 
 /// What a call got: the value, and what this process holds then.
 pub type GotItem = (Py<PyAny>, Option<QueueHold>);
@@ -44,11 +48,12 @@ impl PyQueue {
             // Also where the value cannot be rebuilt: the caller then learns how often that has happened.
             attempts.store(taken.attempts, Ordering::Relaxed);
         }
-        let value = match taken.value {
+        let mut len = 0;
+        let mut value = match taken.value {
             Taken::Small(start) => {
                 decode::decode(py, ValueOf::Item(&name), &scratch.bytes()[start..], segment.trusted(), ReadMode::Own)
             }
-            Taken::Large => self.read_large(py, &policy, taken.hold.as_ref()),
+            Taken::Large => self.read_large(py, &policy, taken.hold.as_ref(), &mut len),
         };
         let Some(held) = taken.hold else { return value.map(|value| Some((value, None))) };
         if value.is_ok() && hold && !segment.detached() {
@@ -56,14 +61,19 @@ impl PyQueue {
         }
         // Either the caller wanted the value alone, or it cannot be had. An item that cannot be decoded is gone, as it
         // would be if it were a small one: else it would be in the way of all others.
-        // What kept the value from being read at all may not last: a lack of memory, say. Then the error is this
-        // module's own; one that a function of the value raised has a traceback.
+        // What says nothing of the value does not come again: what a signal handler raised, a lack of memory.
         let gone = match &value {
             Ok(_) => !hold,
+            Err(error) if hold || !error.is_instance_of::<PyException>(py) || segment.detached() => false,
             Err(error) => {
-                let may_pass = (error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyOSError>(py))
-                    && error.traceback(py).is_none();
-                !hold && error.is_instance_of::<PyException>(py) && !may_pass && !segment.detached()
+                let again = self.read_large(py, &policy, Some(&held), &mut len);
+                match errors::comes_again(py, error, &again) {
+                    Ok(comes_again) => comes_again && !segment.detached() && !lacks_memory(py, error, len),
+                    Err(interrupt) => {
+                        value = Err(interrupt);
+                        false
+                    }
+                }
             }
         };
         let waits = UninterruptibleWait::new(py);
@@ -87,12 +97,13 @@ impl PyQueue {
         Ok(Some((value, None)))
     }
 
-    /// Reads the value of a large item that this process holds, so that it stays.
-    pub(super) fn read_large(
+    /// Reads the value of a large item that this process holds, so that it stays. `len` becomes its length in bytes.
+    fn read_large(
         &self,
         py: Python<'_>,
         policy: &PyWait<'_>,
         hold: Option<&QueueHold>,
+        len: &mut u64,
     ) -> PyResult<Py<PyAny>> {
         let (segment, name) = (self.inner(), self.name.as_index());
         let key = hold.map_or(ItemKey::new(0, 0), |hold| ItemKey::new(hold.queue, hold.ticket));
@@ -104,6 +115,7 @@ impl PyQueue {
             let found = found.and_then(|found| found.ok_or_else(|| Error::corrupt("an item that is held")));
             let value = found.and_then(|found| att.variables().value_of(found, policy));
             if let FoundValue::Large(large) = value.map_err(|error| self.error(py, policy, error))? {
+                *len = large.len();
                 let read =
                     LargeRead { py, policy, segment, of: ValueOf::Item(&name), mode: ReadMode::Own }.read(large)?;
                 if let Some(value) = read {
@@ -124,4 +136,12 @@ impl PyQueue {
             .and_then(|id| calls::attribute(py, c"shmvar._queue", c"end_later")?.call1((segment, id)));
         drop(started);
     }
+}
+
+/// Whether an error says that this process lacks the memory for a value of `len` bytes. Where there is plenty of memory
+/// all the same, the value asks for more than there can be, and would do so for ever.
+#[cold]
+fn lacks_memory(py: Python<'_>, error: &PyErr, len: u64) -> bool {
+    let plenty = usize::try_from(len.saturating_mul(PLENTY)).unwrap_or(usize::MAX).min(isize::MAX as usize / 2);
+    error.is_instance_of::<PyMemoryError>(py) && create::bytearray_with(py, plenty, |_| Ok(())).is_err()
 }
