@@ -217,6 +217,14 @@ pub fn comes_again<T>(py: Python<'_>, error: &PyErr, again: &PyResult<T>) -> PyR
     }
 }
 
+/// Whether an exception is a `CorruptSegmentError`.
+#[cold]
+pub fn is_corrupt(py: Python<'_>, error: &PyErr) -> bool {
+    calls::attribute(py, c"shmvar._errors", c"CorruptSegmentError")
+        .and_then(|class| error.value(py).is_instance(&class))
+        .unwrap_or(false)
+}
+
 /// An exception of one of the package's error classes, created by `call`. The module of the class is imported only
 /// here.
 fn raise<'py>(

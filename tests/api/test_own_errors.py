@@ -104,3 +104,39 @@ def test_get_gives_a_large_item_back_when_a_handler_raises_in_its_code(trusted, 
     with pytest.raises(Deadline):
         jobs.get(timeout=60)
     assert len(jobs.get(timeout=60).padding) == 500_000 and jobs.empty()
+
+
+# --- popitem
+
+
+@pytest.mark.parametrize("value", OWN)
+def test_popitem_skips_what_cannot_be_rebuilt_whatever_that_raises(trusted, value):
+    value, error = OWN[value]
+    for number in range(8):
+        trusted[number] = [value, b"x" * (10, 50_000, 500_000)[number % 3]]
+    for number in range(8):
+        trusted["other"] = number
+        assert trusted.popitem() == ("other", number)
+    with pytest.raises(error):
+        trusted.popitem()
+    assert len(trusted) == 8
+
+
+@pytest.mark.parametrize("size", [10, 50_000, 500_000])
+def test_popitem_raises_what_a_handler_raises_in_a_values_code(trusted, interrupted, size):
+    for number in range(4):
+        trusted[number] = Calling("interrupted", size)
+    with pytest.raises(Deadline):
+        trusted.popitem()
+    assert len(trusted) == 4
+    assert len(trusted.popitem()[1].padding) == size and len(trusted) == 3
+
+
+def test_popitem_goes_on_when_a_broken_value_is_replaced_meanwhile(trusted):
+    def replaced():
+        trusted["n"] = "sound"
+        raise ValueError("old layout")
+
+    WHILE_REBUILT["replaced"] = replaced
+    trusted["n"] = Calling("replaced")
+    assert trusted.popitem() == ("n", "sound")

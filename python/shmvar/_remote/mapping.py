@@ -8,6 +8,7 @@ from typing import Any
 
 from shmvar._errors import CorruptSegmentError
 from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix, is_index
+from shmvar._own_errors import comes_again
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, items_of, read_only, ttl_of, turns
 from shmvar._remote.handle import VAIN, Handle
@@ -150,24 +151,33 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     def popitem(self) -> tuple[int | str, Any]:
         self._writable()
         fault: Exception | None = None
+        unreadable: set[int | str] = set()
+        rest: Iterator[int | str] | None = None
         tries, vain = 0, turns()
         while len(self):
             some = self._open.call(b"HRANDFIELD", self._variables, b"1")
             if not some:
                 break
             index = index_of(some[0])
+            if rest is None and tries > 20 and tries > len(self):
+                # Most are unreadable, and may be drawn again and again: all are looked at, one after the other.
+                rest = (one for one in self if one not in unreadable)
+            if rest is not None:
+                index = next(rest, index)
+                if index in unreadable:
+                    break
             value, failed = self._for_popitem(index)
             if failed is not None:
                 # It stays in the segment, and all others are handed out first.
                 fault, tries = failed, tries + 1
-                if tries > 20 and tries > 4 * len(self):
-                    raise fault from None
+                unreadable.add(index)
             elif value is None:
                 # It has expired, and others may have: what is drawn by chance would be a dead one again and again.
                 self._trimmed()
             elif self._single(index, b"del", version=b"%d" % value[1].version) != b"n":
                 return index, value[0]
             else:
+                rest = None
                 next(vain)()
         if fault is not None:
             raise fault
@@ -190,7 +200,9 @@ class Mapping(Handle, MutableMapping[Any, Any]):
         try:
             decode_into(values, index, kind, body, self._trusted)
         except Exception as error:
-            if values or isinstance(error, MemoryError | OSError):
+            if values or isinstance(error, MemoryError):
+                raise
+            if not comes_again(error, lambda: decode_into([], index, kind, body, self._trusted)):
                 raise
             return None, error
         return (values[0], record), None

@@ -6,7 +6,7 @@ use crate::py::calls;
 use crate::py::create;
 use crate::py::data_only::DataOnlyError;
 use crate::py::errors::raise_text;
-use pyo3::exceptions::{PyAttributeError, PyException, PyImportError, PyModuleNotFoundError};
+use pyo3::exceptions::{PyAttributeError, PyException, PyImportError, PyMemoryError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 
 /// What a value belongs to, for the text of an exception.
@@ -40,6 +40,31 @@ pub fn refused(py: Python<'_>, error: DataOnlyError, of: ValueOf<'_>, len: usize
         Ok((class, why)) => raise_text(py, class, &format!("{of} ({len} bytes): {why}")),
         Err(error) => error,
     }
+}
+
+/// The attribute of an exception that says which version of a variable could not be decoded.
+const VERSION: &str = "_shmvar_version";
+
+/// The exception of decoding a variable, with the version that was read. A later read can then tell an error of the
+/// value from what a signal handler raised in the middle: of the same version, only the error of the value comes again.
+#[cold]
+pub fn of_version(py: Python<'_>, error: PyErr, version: u64) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py) {
+        return error;
+    }
+    let set = create::text(py, VERSION).and_then(|name| error.value(py).setattr(name, create::uint(py, version)?));
+    match set {
+        // Where its class has no room for it, the exception says nothing of a version.
+        Err(failed) if !failed.is_instance_of::<PyException>(py) => failed,
+        _ => error,
+    }
+}
+
+/// The version that could not be decoded. `None`: the exception is not of decoding.
+#[cold]
+pub fn version_of(py: Python<'_>, error: &PyErr) -> Option<u64> {
+    let name = create::text(py, VERSION).ok()?;
+    error.value(py).getattr(name).and_then(|version| version.extract()).ok()
 }
 
 /// `CorruptSegmentError` for a value that is not a pickle.

@@ -29,7 +29,7 @@ pub use apart::{decode_apart, decode_buffers};
 #[cfg(fuzzing)]
 pub use containers::containers as fuzz_containers;
 pub use containers::{_decode_containers, leave_all};
-pub use failure::ValueOf;
+pub use failure::{ValueOf, version_of};
 pub use in_place::{InPlace, open, refuse_in_place};
 pub use large::LargeRead;
 pub use read::{look, read};

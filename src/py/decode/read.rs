@@ -1,5 +1,6 @@
 //! Reads one variable. A value that is copied out of the segment is decoded while no lock and no pin is held.
 
+use super::failure::of_version;
 use super::large::LargeRead;
 use super::value::decode;
 use crate::key::Index;
@@ -85,14 +86,17 @@ fn attempt(
     let read = match got {
         None => None,
         Some(FoundValue::Inline { bytes, len, version }) => {
-            Some((decode(py, index, &bytes[2..2 + len], trusted, mode)?, version))
+            let value = decode(py, index, &bytes[2..2 + len], trusted, mode);
+            Some((value.map_err(|error| of_version(py, error, version))?, version))
         }
         Some(FoundValue::Record { prefix, version, .. }) => {
-            Some((decode(py, index, &scratch.bytes()[prefix..], trusted, mode)?, version))
+            let value = decode(py, index, &scratch.bytes()[prefix..], trusted, mode);
+            Some((value.map_err(|error| of_version(py, error, version))?, version))
         }
         Some(FoundValue::Large(large)) => {
             let version = large.version();
-            match (LargeRead { py, policy, segment, of: index.into(), mode }).read(large)? {
+            let read = LargeRead { py, policy, segment, of: index.into(), mode }.read(large);
+            match read.map_err(|error| of_version(py, error, version))? {
                 Some(value) => Some((value, version)),
                 None => return Ok(ReadAttempt::Replaced),
             }

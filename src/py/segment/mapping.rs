@@ -8,14 +8,16 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::py::calls;
 use crate::py::convert;
 use crate::py::create;
+use crate::py::decode;
 use crate::py::encode;
 use crate::py::errors;
 use crate::py::read_mode::ReadMode;
+use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::expiry::expires_after;
 use crate::variables::table_iter::TableIter;
-use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use std::ffi::CStr;
@@ -50,23 +52,25 @@ pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py,
             .call(py, |policy| segment.inner().attachment()?.variables().next_variable(&mut table_iter, policy))?
         {
             let index = convert::index_object(py, &index)?.into_bound(py);
-            // The item is created before the variable is removed, because there may be no memory for it.
-            let item = look(segment.inner(), &index).and_then(|read| {
-                let Some((value, version)) = read else { return Ok(None) };
-                let item = [index.clone(), value.into_bound(py)];
-                Ok(Some((create::tuple(py, item.into_iter().map(Ok))?, version)))
-            });
-            match item {
-                Ok(Some((item, version))) if remove(segment.inner(), &index, Condition::Version(version))? => {
-                    return Ok(item);
+            let (value, version) = match look_at(segment.inner(), &index)? {
+                Look::Found(value, version) => (value, version),
+                Look::Gone => {
+                    lost = true;
+                    continue;
                 }
-                // Another process or thread removed or changed the variable meanwhile: try the next one.
-                Ok(_) => lost = true,
-                // The error is not about this value: no memory, no access, or an interrupt.
-                Err(error) if !is_of_the_value(py, &error) => return Err(error),
                 // This process cannot read the value. It stays in the segment, and all others are handed out first.
-                Err(error) => unreadable = unreadable.or(Some(error)),
+                Look::Unreadable(error) => {
+                    unreadable = unreadable.or(Some(error));
+                    continue;
+                }
+            };
+            // The item is created before the variable is removed, because there may be no memory for it.
+            let item = create::tuple(py, [index.clone(), value.into_bound(py)].into_iter().map(Ok))?;
+            if remove(segment.inner(), &index, Condition::Version(version))? {
+                return Ok(item);
             }
+            // Another process or thread removed or changed the variable meanwhile: try the next one.
+            lost = true;
         }
         if !lost {
             return Err(unreadable.unwrap_or_else(|| errors::builtin::<PyKeyError>("popitem(): the segment is empty")));
@@ -75,11 +79,38 @@ pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py,
     }
 }
 
-/// Whether an error is about the value that was read, and not about the segment.
-fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py)
-        && !error.is_instance_of::<PyMemoryError>(py)
-        && !error.is_instance_of::<PyOSError>(py)
+/// What [`popitem`] finds of a variable.
+enum Look {
+    /// The value and its version.
+    Found(Py<PyAny>, u64),
+    /// It is missing, or another process or thread removed or changed it meanwhile.
+    Gone,
+    /// This process cannot read the value.
+    Unreadable(PyErr),
+}
+
+/// Looks at a variable. Fails for whatever is not about the value itself: no memory, no access, an interrupt, or what a
+/// signal handler raises while the value is decoded.
+fn look_at(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Look> {
+    let py = index.py();
+    let error = match look(segment, index) {
+        Ok(Some((value, version))) => return Ok(Look::Found(value, version)),
+        Ok(None) => return Ok(Look::Gone),
+        Err(error) => error,
+    };
+    if !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py) {
+        return Err(error);
+    }
+    let Some(version) = decode::version_of(py, &error) else {
+        // Its entry cannot be read, let alone its value.
+        return if errors::is_corrupt(py, &error) { Ok(Look::Unreadable(error)) } else { Err(error) };
+    };
+    match look(segment, index) {
+        Ok(Some((_, again))) if again == version => Err(error),
+        Ok(_) => Ok(Look::Gone),
+        again if errors::comes_again(py, &error, &again)? => Ok(Look::Unreadable(error)),
+        Err(_) => Err(error),
+    }
 }
 
 /// `setdefault`: reads, and stores the default only if the variable is still missing; then it lives for `ttl`.
