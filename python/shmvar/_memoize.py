@@ -15,7 +15,9 @@ import struct
 from collections import namedtuple
 from hashlib import blake2b
 
+from shmvar._core import _encode_parts
 from shmvar._errors import Error, LockLostError, SegmentBusyError, SegmentFullError, SegmentUnavailableError
+from shmvar._own_errors import comes_again, version_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _MISSING = object()
 _PASSING = (LockLostError, SegmentBusyError, SegmentUnavailableError)
 """What storing a result, or the end of its lock, may raise though nothing is wrong with it: it is returned then."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_ALONE = 16 << 10
+"""Larger buffers of a value are not copied where it is pickled only to see whether that fails."""
 _REMEMBERED = 4096
 """So many indexes each function remembers, at most, each of at most `_SHORT` bytes of arguments."""
 _SHORT = 200
@@ -147,23 +151,36 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
         pass  # Who has lost the lock stores nothing: another one has the lock by now.
     except Error:
         raise
-    except Exception:
-        pass  # Whatever pickling the value raises: the caller gets it all the same.
+    except MemoryError:
+        pass
+    except Exception as error:
+        # Whatever pickling the value raises: the caller gets it all the same. What a signal handler raises is raised.
+        if not comes_again(error, functools.partial(_encode_parts, value, _ALONE)):
+            raise
 
 
-def _missing_if_broken(get: Callable[..., Any], index: str, error: Exception) -> Any:
+def _missing_if_broken(segment: Segment, index: str, error: Exception) -> Any:
     """`_MISSING` if a result is stored that fails to be rebuilt, each time: it is computed again then. Else raises.
 
     An error of the package is about the segment, or the trust in it; a lack of memory, of stack, or of a class or a
     module that the value needs is this process's. (The processes that have that class, and those that lack it, would
-    overwrite each other's results for ever.) An exception that comes only once is that of a signal handler.
+    overwrite each other's results for ever.) An exception that comes only once is that of a signal handler, unless
+    another result, which is returned, or none has taken the place of the broken one meanwhile.
     """
-    if not (isinstance(error, (Error, MemoryError, RecursionError)) or _lacks_a_name(error)):
+    while not (isinstance(error, (Error, MemoryError, RecursionError)) or _lacks_a_name(error)):
+        version = version_of(error)
         try:
-            get(index)
+            value = segment.get(index, _MISSING)
         except Exception as again:
             if type(again) is type(error):
                 return _MISSING
+            if version_of(again) in (None, version):
+                break
+            error = again
+        else:
+            if version is None or segment.version(index) == version:
+                break
+            return value
     raise error
 
 
@@ -206,7 +223,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
         try:
             value = get(index, missing)
         except Exception as error:
-            value = _missing_if_broken(get, index, error)
+            value = _missing_if_broken(segment, index, error)
         if value is not missing:
             hits += 1
             return value
@@ -218,7 +235,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
                     try:
                         value = get(index, missing)
                     except Exception as error:
-                        value = _missing_if_broken(get, index, error)
+                        value = _missing_if_broken(segment, index, error)
                     if value is not missing:
                         hits += 1
                         known = True
@@ -260,7 +277,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
         try:
             value = get(index, missing)
         except Exception as error:
-            value = _missing_if_broken(get, index, error)
+            value = _missing_if_broken(segment, index, error)
         if value is not missing:
             hits += 1
             return value
@@ -272,7 +289,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
                     try:
                         value = get(index, missing)
                     except Exception as error:
-                        value = _missing_if_broken(get, index, error)
+                        value = _missing_if_broken(segment, index, error)
                     if value is not missing:
                         hits += 1
                         known = True

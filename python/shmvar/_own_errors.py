@@ -8,10 +8,14 @@ so.
 
 from __future__ import annotations
 
+import contextlib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+_VERSION = "_shmvar_version"
 
 
 def comes_again(error: Exception, action: Callable[[], Any]) -> bool:
@@ -24,3 +28,15 @@ def comes_again(error: Exception, action: Callable[[], Any]) -> bool:
     except Exception as again:
         return type(again) is type(error)
     return False
+
+
+def set_version(error: Exception, version: int) -> None:
+    """Notes which version of a variable was being decoded. Classes without room for it are left as they are."""
+    with contextlib.suppress(Exception):
+        setattr(error, _VERSION, version)
+
+
+def version_of(error: Exception) -> int | None:
+    """The version of a variable that was being decoded when this was raised. None: that is not known."""
+    version = getattr(error, _VERSION, None)
+    return version if isinstance(version, int) else None

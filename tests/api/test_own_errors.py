@@ -140,3 +140,74 @@ def test_popitem_goes_on_when_a_broken_value_is_replaced_meanwhile(trusted):
     WHILE_REBUILT["replaced"] = replaced
     trusted["n"] = Calling("replaced")
     assert trusted.popitem() == ("n", "sound")
+
+
+# --- memoize
+
+
+def test_memoize_returns_what_replaces_a_broken_result_meanwhile(trusted):
+    function = trusted.memoize(lambda: pytest.fail("was computed"), name="f")
+
+    def replaced():
+        trusted[function.index()] = "sound"
+        raise ValueError("old layout")
+
+    WHILE_REBUILT["replaced"] = replaced
+    trusted[function.index()] = Calling("replaced")
+    assert function() == "sound" and function.cache_info() == (1, 0)
+
+
+def test_memoize_computes_when_a_broken_result_goes_meanwhile(trusted):
+    function = trusted.memoize(lambda: "computed", name="f")
+
+    def removed():
+        trusted.remove(function.index())
+        raise ValueError("old layout")
+
+    WHILE_REBUILT["removed"] = removed
+    trusted[function.index()] = Calling("removed")
+    assert function() == "computed" and function.cache_info() == (0, 1)
+
+
+def test_memoize_computes_when_another_broken_result_replaces_a_broken_one_meanwhile(trusted):
+    function = trusted.memoize(lambda: "computed", name="f")
+
+    def replaced():
+        trusted[function.index()] = Made(int, "xx")
+        raise ArithmeticError("old layout")
+
+    WHILE_REBUILT["replaced"] = replaced
+    trusted[function.index()] = Calling("replaced")
+    assert function() == "computed" == function() and function.cache_info() == (1, 1)
+
+
+class Pickled:
+    """A value whose own code calls a function of the test when it is pickled."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __reduce__(self):
+        self.action()
+        return int, ()
+
+
+def test_memoize_raises_what_a_handler_raises_while_the_result_is_pickled(trusted, deadline_raised):
+    times = []
+
+    def once():
+        times.append(1)
+        if len(times) == 1:
+            deadline_raised()
+
+    function = trusted.memoize(lambda: Pickled(once), name="f")
+    with pytest.raises(Deadline):
+        function()
+    assert function.index() not in trusted and trusted.check().locks == 0
+    assert isinstance(function(), Pickled) and function() == 0 and function.cache_info() == (1, 2)
+
+
+@pytest.mark.parametrize("error", [TypeError, OSError, MemoryError, RecursionError])
+def test_memoize_returns_what_cannot_be_pickled(trusted, error):
+    function = trusted.memoize(lambda: Pickled(lambda: refuse(error)), name="f")
+    assert isinstance(function(), Pickled) and function.index() not in trusted

@@ -183,6 +183,19 @@ def test_get_removes_an_item_whose_own_function_raises(key, size):
     assert jobs.get(timeout=30 * SLOWER) == "next" and jobs.empty()
 
 
+# --- memoize
+
+
+def test_memoize_raises_it_when_it_comes_while_the_result_is_sent(seg, monkeypatch, deadline):
+    function = seg.memoize(lambda: b"x" * 5_000_000, name="f")
+    with monkeypatch.context() as patched:
+        after(patched, Handle, "_with_chunks", deadline)
+        with pytest.raises(Deadline):
+            function()
+    assert seg.check().locks == 0
+    assert function() == function() == b"x" * 5_000_000
+
+
 # --- connecting
 
 

@@ -7,6 +7,7 @@ import os
 import time
 
 from shmvar._errors import CorruptSegmentError, Error, SegmentBusyError, SegmentFullError
+from shmvar._own_errors import set_version
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import detached, read_only
 from shmvar._remote.link import Link, OutOfMemory
@@ -204,9 +205,13 @@ class Handle:
         if found is None:
             return None
         kind, body = found
-        if isinstance(body, bytes):
-            return (decode(index, kind, body, self._trusted, view),)
-        return (decode_apart(index, body, self._trusted, view),)
+        try:
+            if isinstance(body, bytes):
+                return (decode(index, kind, body, self._trusted, view),)
+            return (decode_apart(index, body, self._trusted, view),)
+        except Exception as error:
+            set_version(error, record.version)
+            raise
 
     def _undecoded(
         self, index: int | str, record: Record, at_once: bool = False
