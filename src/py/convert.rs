@@ -154,7 +154,7 @@ fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
     interpreter::python_code_follows();
     let seconds = match object.extract::<f64>() {
         Ok(seconds) => seconds,
-        Err(error) => seconds_of_timedelta(object, &error)?,
+        Err(error) => seconds_of_timedelta(object, error)?,
     };
     if !seconds.is_finite() || seconds <= 0.0 {
         return Err(errors::builtin::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
@@ -165,12 +165,16 @@ fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
 
 /// The seconds of a `timedelta`. `error` says why the object is no number.
 #[cold]
-fn seconds_of_timedelta(object: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<f64> {
+fn seconds_of_timedelta(object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<f64> {
     if object.is_instance(&calls::attribute(object.py(), c"datetime", c"timedelta")?)? {
         return object.call_method0("total_seconds")?.extract();
     }
     if error.is_instance_of::<PyOverflowError>(object.py()) {
         return Err(errors::builtin::<PyOverflowError>("ttl is more seconds than a float can count"));
+    }
+    // A signal handler may have raised it in the object's own `__float__`.
+    if !errors::comes_again(object.py(), &error, &object.extract::<f64>())? {
+        return Err(error);
     }
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
     Err(errors::builtin::<PyTypeError>(format!("ttl must be None, seconds or a timedelta, not {name}")))

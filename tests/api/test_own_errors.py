@@ -211,3 +211,33 @@ def test_memoize_raises_what_a_handler_raises_while_the_result_is_pickled(truste
 def test_memoize_returns_what_cannot_be_pickled(trusted, error):
     function = trusted.memoize(lambda: Pickled(lambda: refuse(error)), name="f")
     assert isinstance(function(), Pickled) and function.index() not in trusted
+
+
+# --- arguments
+
+
+class Seconds:
+    """A time to live whose own code calls a function of the test."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __float__(self):
+        self.action()
+        return 60.0
+
+
+def test_a_time_to_live_raises_what_a_handler_raises_in_its_code(trusted, deadline_raised):
+    times = []
+
+    def once():
+        times.append(1)
+        if len(times) == 1:
+            deadline_raised()
+
+    with pytest.raises(Deadline):
+        trusted.put("n", 1, ttl=Seconds(once))
+    trusted.put("n", 1, ttl=Seconds(once))
+    with pytest.raises(TypeError, match="ttl must be None, seconds or a timedelta, not Seconds"):
+        trusted.put("n", 2, ttl=Seconds(lambda: refuse(ArithmeticError)))
+    assert trusted["n"] == 1

@@ -8,7 +8,7 @@ from helpers.machine import SLOWER
 from helpers.remote_queues import SIZES
 
 import shmvar
-from shmvar._remote import mapping, queue_base, queue_calls, queue_items
+from shmvar._remote import arguments, mapping, queue_base, queue_calls, queue_items
 from shmvar._remote.handle import Handle
 
 
@@ -194,6 +194,19 @@ def test_memoize_raises_it_when_it_comes_while_the_result_is_sent(seg, monkeypat
             function()
     assert seg.check().locks == 0
     assert function() == function() == b"x" * 5_000_000
+
+
+# --- a time to live
+
+
+def test_it_is_raised_as_it_is_while_a_time_to_live_is_read(seg, monkeypatch):
+    float_of, raised = arguments.float_of, [TimeoutError]
+    monkeypatch.setattr(arguments, "float_of", lambda ttl: refuse_as(raised.pop()) if raised else float_of(ttl))
+    with pytest.raises(TimeoutError):
+        seg.put("n", 1, ttl=0.5)
+    assert "n" not in seg
+    with pytest.raises(TypeError, match="ttl must be None, seconds or a timedelta, not str"):
+        seg.put("n", 1, ttl="5")
 
 
 # --- connecting

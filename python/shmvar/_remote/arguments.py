@@ -12,6 +12,7 @@ from functools import partial
 from operator import index as _int_of
 
 from shmvar._errors import DetachedError, ReadOnlyError
+from shmvar._own_errors import comes_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def ttl_of(ttl: Any) -> bytes:
             seconds = float_of(ttl)
         except OverflowError:
             raise OverflowError("ttl is more seconds than a float can count") from None
-        except Exception:
+        except Exception as error:
+            if not comes_again(error, partial(float_of, ttl)):
+                raise
             raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}") from None
     if not math.isfinite(seconds) or seconds <= 0:
         raise ValueError(f"ttl must be None or more than 0 seconds, not {seconds}")
