@@ -185,16 +185,32 @@ pub fn import_those_of_queues(py: Python<'_>) -> PyResult<()> {
 fn class_of_file<'py>(py: Python<'py>, module: &CStr, class: &CStr) -> PyResult<Option<Bound<'py, PyAny>>> {
     let is_of_files =
         |error: &PyErr| error.is_instance_of::<PyImportError>(py) || error.is_instance_of::<PyOSError>(py);
-    let first = match calls::attribute(py, module, class) {
-        Ok(class) => return Ok(Some(class)),
-        Err(error) if is_of_files(&error) => error,
+    unless_it_lasts(py, is_of_files, || calls::attribute(py, module, class))
+}
+
+/// What is looked up. `None`: that fails with an `Exception`, and does so again.
+pub fn unless_exception_lasts<T>(py: Python<'_>, look_up: impl FnMut() -> PyResult<T>) -> PyResult<Option<T>> {
+    unless_it_lasts(py, |error| error.is_instance_of::<PyException>(py), look_up)
+}
+
+/// What is looked up. `None`: that fails with an error for which there is a substitute, as `has_substitute` says, and
+/// does so again.
+///
+/// A signal handler may have raised the error in the middle of the look-up; often it is a `TimeoutError`, which is an
+/// `OSError`. Such an error does not come again, and that of a file, say, does.
+fn unless_it_lasts<T>(
+    py: Python<'_>,
+    has_substitute: impl Fn(&PyErr) -> bool,
+    mut look_up: impl FnMut() -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    let first = match look_up() {
+        Ok(found) => return Ok(Some(found)),
+        Err(error) if has_substitute(&error) => error,
         Err(error) => return Err(error),
     };
-    // A signal handler may have raised the error in the middle of the import; often it is a `TimeoutError`, which is an
-    // `OSError`. Such an error does not come again, and that of a file does.
-    match calls::attribute(py, module, class) {
+    match look_up() {
         Ok(_) => Err(first),
-        Err(again) if !is_of_files(&again) => Err(again),
+        Err(again) if !has_substitute(&again) => Err(again),
         Err(again) => {
             let is_same = again.get_type(py).is(first.get_type(py)) && again.to_string() == first.to_string();
             if is_same { Ok(None) } else { Err(first) }

@@ -331,3 +331,38 @@ def test_a_pickle_that_names_very_much_ends(seg):
     with pytest.raises(AttributeError) as caught:
         seg[1]
     assert is_said_to_be_missing("A", str(caught.value))
+
+
+def test_what_a_signal_handler_raises_while_the_explanation_is_imported_comes_through(seg, key):
+    store(key, "{'p': VALUES['Point']}")
+    code = """
+        import signal
+        seg, hit = shmvar.attach(key), []
+        def handler(*_): raise TimeoutError("the time is over")
+        signal.signal(signal.SIGALRM, handler)
+        def hook(event, arguments):
+            if event == "import" and arguments[0] == "shmvar._missing_names" and not hit:
+                hit.append(1)
+                signal.raise_signal(signal.SIGALRM)
+        sys.addaudithook(hook)
+        for _ in range(2):
+            try: seg["p"]
+            except Exception as error: print(type(error).__name__, str(error)[:17], len(hit))
+    """
+    said = helpers.run(code, key).stdout.splitlines()
+    assert said == ["TimeoutError the time is over 1", 'AttributeError index "p": its va 1']
+
+
+def test_where_the_explanation_cannot_be_imported_the_unpicklers_error_is_raised(seg, key):
+    store(key, "{'p': VALUES['Point']}")
+    code = """
+        seg, tries = shmvar.attach(key), []
+        def hook(event, arguments):
+            if event == "import" and arguments[0] == "shmvar._missing_names":
+                tries.append(1)
+                raise OSError("no file can be read")
+        sys.addaudithook(hook)
+        try: seg["p"]
+        except AttributeError as error: print(str(error)[:19], error.__notes__[0][:23], len(tries))
+    """
+    assert helpers.run(code, key).stdout == 'Can\'t get attribute while reading index "p" 2\n'

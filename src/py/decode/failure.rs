@@ -5,7 +5,7 @@ use crate::key::Index;
 use crate::py::calls;
 use crate::py::create;
 use crate::py::data_only::DataOnlyError;
-use crate::py::errors::raise_text;
+use crate::py::errors::{self, raise_text};
 use pyo3::exceptions::{PyAttributeError, PyException, PyImportError, PyMemoryError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 
@@ -105,7 +105,7 @@ fn of_missing_name(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8])
     if !class.is(py.get_type::<PyAttributeError>()) && !class.is(py.get_type::<PyModuleNotFoundError>()) {
         return error;
     }
-    let asked = (|| {
+    let ask = || {
         let names = kind::names(pickle).into_iter().map(|(module, name)| {
             let both = [create::text(py, module)?, create::text(py, name)?];
             create::tuple(py, both.into_iter().map(|text| Ok(text.into_any()))).map(Bound::into_any)
@@ -115,16 +115,15 @@ fn of_missing_name(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8])
         let explained = calls::attribute(py, c"shmvar._missing_names", c"explained")?;
         let raised = error.clone_ref(py).into_value(py).into_bound(py).into_any();
         calls::call(&explained, [raised, of.into_any(), names.into_any()], None)
-    })();
-    match asked {
-        Ok(better) if !better.is_none() => {
+    };
+    match errors::unless_exception_lasts(py, ask) {
+        Ok(Some(better)) if !better.is_none() => {
             let better = PyErr::from_value(better);
             better.set_cause(py, Some(error));
             better
         }
+        // Without memory for a better one, or where the module is out of reach, the error itself is raised.
         Ok(_) => error,
-        // Without memory for a better one the error itself is raised. Ctrl-C is no `Exception`.
-        Err(failed) if failed.is_instance_of::<PyException>(py) => error,
         Err(interrupt) => interrupt,
     }
 }
