@@ -247,3 +247,57 @@ def test_a_module_in_the_place_of_numpy_is_left_alone(seg, code, shown):
     seg[1] = np.arange(50_000.0)
     done = subprocess.run([sys.executable, "-c", code, seg.key], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == shown.split()
+
+
+INTERRUPTED = """
+import sys
+import numpy, shmvar
+_, key, place, raised = sys.argv
+raised, hit = getattr(__builtins__, raised), []
+def interrupt():
+    if not hit:
+        hit.append(1)
+        raise raised("once")
+def hook(event, arguments):
+    if event == "pickle.find_class" and place == "dtype": interrupt()
+class Module(type(sys)):
+    def __getattribute__(self, name):
+        if name == "_frombuffer" and place == "numpy": interrupt()
+        return getattr(numeric, name)
+names = [name for name in ("numpy._core.numeric", "numpy.core.numeric") if name in sys.modules]
+numeric = sys.modules[names[0]]
+sys.modules[names[0]] = Module(names[0])
+sys.addaudithook(hook)
+segment = shmvar.attach(key)
+def call():
+    if place == "dtype":
+        return segment["x"].dtype.str
+    segment["y"] = numpy.zeros(50_000)
+    return "stored"
+for _ in range(2):
+    try: print(call(), len(hit), "y" in segment)
+    except BaseException as error: print(type(error).__name__, error, len(hit), "y" in segment)
+"""
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "TimeoutError"])
+@pytest.mark.parametrize(("place", "then"), [("dtype", "<U10 1 False"), ("numpy", "stored 1 True")])
+def test_what_interrupts_the_making_of_a_dtype_or_the_look_at_numpy_comes_through(seg, place, then, raised):
+    seg["x"] = np.zeros(50_000, "U10")
+    code = [sys.executable, "-c", INTERRUPTED, seg.key, place, raised]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [f"{raised} once 1 False", then]
+
+
+def test_a_dtype_that_is_refused_each_time_is_refused_in_the_unpicklers_words(seg):
+    seg["x"] = np.zeros(50_000, "U10")
+    code = """
+import sys, numpy, shmvar
+def hook(event, arguments):
+    if event == "pickle.find_class": raise LookupError("never")
+sys.addaudithook(hook)
+try: shmvar.attach(sys.argv[1])["x"]
+except LookupError as error: print(error, error.__notes__)
+"""
+    done = subprocess.run([sys.executable, "-c", code, seg.key], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith('never [\'while reading index "x"')

@@ -4,7 +4,8 @@
 use super::layout;
 use crate::codec::buffers::OUT_OF_BAND;
 use crate::py::calls;
-use pyo3::exceptions::{PyException, PyValueError};
+use crate::py::errors;
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -80,9 +81,9 @@ impl Numpy {
         match NUMPY.get(py) {
             Some(numpy) => Ok(Some(numpy)),
             None => match whole_numpy(py)? {
-                Some(module) => match calls::once(py, &NUMPY, || Numpy::new(&module)) {
-                    Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
-                    numpy => numpy.map(Some),
+                Some(module) => match errors::unless_exception_lasts(py, || Numpy::new(&module))? {
+                    Some(numpy) => calls::once(py, &NUMPY, || Ok(numpy)).map(Some),
+                    None => Ok(None),
                 },
                 None => Ok(None),
             },
@@ -93,8 +94,12 @@ impl Numpy {
         let py = module.py();
         let ndarray = module.getattr("ndarray")?.cast_into::<PyType>()?;
         // The first name is numpy 2's, the second one numpy 1's.
-        let over = calls::attribute(py, c"numpy._core.numeric", c"_frombuffer")
-            .or_else(|_| calls::attribute(py, c"numpy.core.numeric", c"_frombuffer"))?;
+        let over = match calls::attribute(py, c"numpy._core.numeric", c"_frombuffer") {
+            Err(error) if error.is_instance_of::<PyImportError>(py) || error.is_instance_of::<PyAttributeError>(py) => {
+                calls::attribute(py, c"numpy.core.numeric", c"_frombuffer")?
+            }
+            over => over?,
+        };
         let any_axes = over.getattr("__code__")?.getattr("co_argcount")?.extract::<usize>()? > 4;
         Ok(Numpy {
             ndarray_new: ndarray.getattr("__new__")?.unbind(),

@@ -258,12 +258,16 @@ fn unpickle<'py>(py: Python<'py>, rest: &[u8]) -> PyResult<Option<(Bound<'py, Py
     // What goes wrong here is left to the unpickler of the whole, which says so in its own words.
     let made = match lone_array::plain_dtype(&rest[..len]) {
         // What numpy has ready comes sooner than the unpickler, in a process that has unpickled nothing yet.
-        Some((order, name, item)) => class.call1((format!("{order}{name}"),)).map(|dtype| (dtype, item)).ok(),
+        Some((order, name, item)) => {
+            let dtype = errors::unless_exception_lasts(py, || class.call1((format!("{order}{name}"),)))?;
+            dtype.map(|dtype| (dtype, item))
+        }
         None => {
             let pickle = fallible::joined(&[b"\x80\x05", &rest[..len], b"."], "the pickle of a dtype");
             let pickle = create::bytes(py, &pickle.map_err(|error| errors::to_py(py, error))?)?;
-            match loads(py)?.call1((pickle,)) {
-                Ok(dtype) if dtype.is_instance(&class)? => item_of(&dtype)?.map(|item| (dtype, item)),
+            let loads = loads(py)?;
+            match errors::unless_exception_lasts(py, || loads.call1((&pickle,)))? {
+                Some(dtype) if dtype.is_instance(&class)? => item_of(&dtype)?.map(|item| (dtype, item)),
                 _ => None,
             }
         }
