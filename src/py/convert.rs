@@ -17,11 +17,18 @@ use std::time::Duration;
 /// bits. `what` names the argument in the message.
 pub fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
     let Some(number) = as_int(object)? else { return Ok(None) };
-    number.extract::<i64>().map(Some).map_err(|_| {
-        let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
-        let shown: String = shown.chars().take(40).collect();
-        errors::builtin::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
-    })
+    if let Ok(number) = create::number_or_side(&number) {
+        return Ok(Some(number));
+    }
+    let shown: String = shown(object, "it")?.chars().take(40).collect();
+    Err(errors::builtin::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1")))
+}
+
+/// An object as Python shows it, for a message; `otherwise` if that raises an error.
+#[cold]
+pub fn shown(object: &Bound<'_, PyAny>, otherwise: &str) -> PyResult<String> {
+    let repr = errors::unless_exception(object.py(), object.repr())?;
+    Ok(repr.map_or_else(|| otherwise.into(), |repr| repr.to_string_lossy().into_owned()))
 }
 
 /// The result of `operator.index`; `None` for an object without `__index__`. Errors of `__index__` pass unchanged.
@@ -41,6 +48,11 @@ pub fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyI
             Err(errors::builtin::<PyTypeError>(format!("__index__ returned non-int (type {name})")))
         }
     }
+}
+
+/// The same, of the very class `int`: what such a number is added to, or shown by, runs no code of the caller.
+pub fn as_exact_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
+    as_int(object)?.map(|number| create::exact_int(&number)).transpose()
 }
 
 /// `TypeError` for an object that is neither an int nor a str.
@@ -106,7 +118,8 @@ pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult
 
 /// A size in bytes, at least 1. `name` names the argument in messages.
 pub fn size(object: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
-    let number = as_int(object)?.ok_or_else(|| errors::builtin::<PyTypeError>(format!("{name} must be an int")))?;
+    let number = as_exact_int(object)?;
+    let number = number.ok_or_else(|| errors::builtin::<PyTypeError>(format!("{name} must be an int")))?;
     if number.le(0)? {
         return Err(errors::builtin::<PyValueError>(format!("{name} must be at least 1 byte, not {number}")));
     }
@@ -166,18 +179,24 @@ fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
 /// The seconds of a `timedelta`. `error` says why the object is no number.
 #[cold]
 fn seconds_of_timedelta(object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<f64> {
-    if object.is_instance(&calls::attribute(object.py(), c"datetime", c"timedelta")?)? {
+    let py = object.py();
+    if object.is_instance(&calls::attribute(py, c"datetime", c"timedelta")?)? {
         return object.call_method0("total_seconds")?.extract();
     }
-    if error.is_instance_of::<PyOverflowError>(object.py()) {
+    if error.is_instance_of::<PyOverflowError>(py) {
         return Err(errors::builtin::<PyOverflowError>("ttl is more seconds than a float can count"));
     }
     // A signal handler may have raised it in the object's own `__float__`.
-    if !errors::comes_again(object.py(), &error, &object.extract::<f64>())? {
+    if !errors::comes_again(py, &error, &object.extract::<f64>())? {
         return Err(error);
     }
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-    Err(errors::builtin::<PyTypeError>(format!("ttl must be None, seconds or a timedelta, not {name}")))
+    let refused = errors::builtin::<PyTypeError>(format!("ttl must be None, seconds or a timedelta, not {name}"));
+    // What the object's own code raised, beside a `TypeError`, says why it is no number.
+    if !error.is_instance_of::<PyTypeError>(py) {
+        refused.set_cause(py, Some(error));
+    }
+    Err(refused)
 }
 
 /// An optional argument that may be any object: the inner `None` means that it was not given, which differs from
@@ -201,7 +220,7 @@ pub fn eviction(value: &Bound<'_, PyAny>) -> PyResult<Eviction> {
         }
     }
     let names = "evict must be \"lru\", \"ttl\" or None";
-    let given = value.repr().map_or_else(|_| "something else".into(), |repr| repr.to_string_lossy().into_owned());
+    let given = shown(value, "something else")?;
     match value.is_instance_of::<PyString>() {
         true => Err(errors::builtin::<PyValueError>(format!("{names}, not {given}"))),
         false => Err(errors::builtin::<PyTypeError>(format!("{names}, not {given}"))),

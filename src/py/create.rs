@@ -51,6 +51,15 @@ pub fn number_or_side(object: &Bound<'_, PyInt>) -> Result<i64, Ordering> {
     if overflow == 0 { Ok(number) } else { Err(overflow.cmp(&0)) }
 }
 
+/// The same number as an object whose class is exactly `int`. It runs no code of a derived class.
+pub fn exact_int<'py>(number: &Bound<'py, PyInt>) -> PyResult<Bound<'py, PyInt>> {
+    if number.is_exact_instance_of::<PyInt>() {
+        return Ok(number.clone());
+    }
+    // SAFETY: the interpreter is attached; the object is borrowed. The function returns an exact `int`.
+    unsafe { new_reference(number.py(), ffi::PyNumber_Index(number.as_ptr())) }
+}
+
 /// A `float`.
 #[inline]
 pub fn float(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyFloat>> {

@@ -133,6 +133,16 @@ pub fn builtin<T: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
     })
 }
 
+/// What code of the caller returned, for which there is a substitute: `None` if it raised an error. What is no
+/// `Exception`, such as Ctrl-C, passes.
+pub fn unless_exception<T>(py: Python<'_>, outcome: PyResult<T>) -> PyResult<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+        Err(interrupt) => Err(interrupt),
+    }
+}
+
 /// `WaitTimeoutError` for a variable.
 #[cold]
 pub fn variable_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {

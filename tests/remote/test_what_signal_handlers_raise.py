@@ -246,3 +246,33 @@ def test_it_is_raised_as_it_is_while_a_refusal_is_read(server, seg, monkeypatch,
         finally:
             seg._open.close()
     assert seg["n"] == 1
+
+
+# --- arguments
+
+
+def test_what_a_time_to_live_raises_when_it_is_asked_comes_through(seg, deadline):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    class Asked:
+        """A number that does something when it is asked for the first time."""
+
+        def __init__(self, action):
+            self.actions = [action]
+
+        def __float__(self):
+            if self.actions:
+                self.actions.pop()()
+            return 5.0
+
+    class Broken:
+        def __float__(self):
+            raise LookupError("mine")
+
+    for action, raised in ((interrupt, KeyboardInterrupt), (deadline, Deadline)):
+        with pytest.raises(raised):
+            seg.put(1, 1, ttl=Asked(action))
+    with pytest.raises(TypeError, match="ttl must be None, seconds or a timedelta, not Broken") as caught:
+        seg.put(1, 1, ttl=Broken())
+    assert type(caught.value.__cause__) is LookupError and len(seg) == 0

@@ -46,7 +46,8 @@ def ttl_of(ttl: Any) -> bytes:
         except Exception as error:
             if not comes_again(error, partial(float_of, ttl)):
                 raise
-            raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}") from None
+            own = None if isinstance(error, TypeError) else error
+            raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}") from own
     if not math.isfinite(seconds) or seconds <= 0:
         raise ValueError(f"ttl must be None or more than 0 seconds, not {seconds}")
     return b"%d" % max(1, round(min(seconds * 1e6, _YEARS)))

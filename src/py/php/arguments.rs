@@ -14,8 +14,8 @@ pub fn class_of(object: &Bound<'_, PyAny>) -> String {
 }
 
 /// An object as a message shows it.
-pub fn shown(object: &Bound<'_, PyAny>) -> String {
-    object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().chars().take(40).collect())
+pub fn shown(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(convert::shown(object, "it")?.chars().take(40).collect())
 }
 
 /// An int, which is no bool. `what` names the argument in messages. `None`: it needs more than 64 bits.
@@ -63,7 +63,7 @@ impl Limit<'_> {
             Err(Ordering::Greater) => Ok(u64::MAX),
             _ => Err(errors::builtin::<PyValueError>(format!(
                 "{name} must be at least 0, or None, not {}",
-                shown(object)
+                shown(object)?
             ))),
         }
     }
@@ -81,7 +81,7 @@ pub fn key(object: &Bound<'_, PyAny>, what: &str) -> PyResult<i32> {
         _ => Err(errors::builtin::<PyValueError>(format!(
             "key {} is beyond 32 bits: a key is in -2**31 .. 2**32 - 1 (PHP takes the lower 32 bits of such a number: \
              give those, as `key & 0xffffffff`)",
-            shown(object)
+            shown(object)?
         ))),
     }
 }
@@ -93,7 +93,7 @@ pub fn permissions(object: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
         Some(bits @ 0..=0o777) => Ok(bits as u32),
         _ => Err(errors::builtin::<PyValueError>(format!(
             "permissions are nine bits, 0 to 0o777, as 0o666: not {}",
-            shown(object)
+            shown(object)?
         ))),
     }
 }

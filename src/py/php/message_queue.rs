@@ -28,7 +28,7 @@ fn kind(object: &Bound<'_, PyAny>) -> PyResult<i64> {
         Some(kind @ 1..) => Ok(kind),
         _ => Err(errors::builtin::<PyValueError>(format!(
             "the type of a message is a number from 1 to 2**63 - 1, not {}: 0 and less say which messages to receive",
-            arguments::shown(object)
+            arguments::shown(object)?
         ))),
     }
 }
@@ -38,7 +38,7 @@ fn change<T: TryFrom<i64>>(object: Option<&Bound<'_, PyAny>>, name: &str) -> PyR
     let Some(object) = object else { return Ok(None) };
     match arguments::int(object, name)?.and_then(|number| T::try_from(number).ok()) {
         Some(number) => Ok(Some(number)),
-        None => Err(errors::builtin::<PyValueError>(format!("{name} cannot be {}", arguments::shown(object)))),
+        None => Err(errors::builtin::<PyValueError>(format!("{name} cannot be {}", arguments::shown(object)?))),
     }
 }
 
@@ -121,7 +121,10 @@ impl PyMessageQueue {
         truncate: bool,
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let beyond = |what: &str, object: &Bound<'_, PyAny>| {
-            errors::builtin::<PyValueError>(format!("{what} cannot be {}", arguments::shown(object)))
+            arguments::shown(object).map_or_else(
+                |raised| raised,
+                |shown| errors::builtin::<PyValueError>(format!("{what} cannot be {shown}")),
+            )
         };
         let kind = match r#type {
             None => 0,

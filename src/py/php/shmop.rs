@@ -24,11 +24,12 @@ fn bytes(object: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<u64> {
         Ok(number @ 0..) => Ok(number as u64),
         Err(Ordering::Greater) => Err(errors::builtin::<PyValueError>(format!(
             "{name} must be at most 2**63 - 1, not {}",
-            arguments::shown(object)
+            arguments::shown(object)?
         ))),
-        _ => {
-            Err(errors::builtin::<PyValueError>(format!("{name} must be at least 0, not {}", arguments::shown(object))))
-        }
+        _ => Err(errors::builtin::<PyValueError>(format!(
+            "{name} must be at least 0, not {}",
+            arguments::shown(object)?
+        ))),
     }
 }
 
@@ -75,7 +76,7 @@ impl PyShmop {
         let Some(parsed) = Mode::of(letter) else {
             return Err(errors::builtin::<PyValueError>(format!(
                 "mode must be \"a\" (read), \"w\" (read and write), \"c\" (open or make) or \"n\" (make), not {}",
-                arguments::shown(mode)
+                arguments::shown(mode)?
             )));
         };
         let (permissions, size) = (arguments::permissions(permissions)?, bytes(size, "size")?);

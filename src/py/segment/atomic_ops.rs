@@ -41,24 +41,26 @@ pub fn add(
     let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
     let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
-    if let Some(amount) = amount(by)? {
-        let sum = att.variables().add(&name, amount, ttl, &policy).map_err(|error| policy.error_at(&name, error))?;
+    let amount = Amount::of(by)?;
+    if let Amount::Number(number) = amount {
+        let sum = att.variables().add(&name, number, ttl, &policy).map_err(|error| policy.error_at(&name, error))?;
         match sum {
             Some(Number::Int(sum)) => return Ok(create::int(py, sum)?.into_any().unbind()),
             Some(Number::Float(sum)) => return Ok(create::float(py, sum)?.into_any().unbind()),
             None => {}
         }
     }
-    add_by_interpreter(segment, index, by, &name, ttl)
+    add_by_interpreter(segment, index, &amount.object(py)?, &name, ttl)
 }
 
-/// `add` where a number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored
-/// if no other thread or process changed the variable meanwhile.
+/// `add` where a number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is
+/// stored if no other thread or process changed the variable meanwhile. `amount`: an exact int or float, so that the sum
+/// is one, too: an int and a `numpy.float64` make a `numpy.float64`.
 #[cold]
 fn add_by_interpreter(
     segment: &Segment,
     index: &Bound<'_, PyAny>,
-    by: &Bound<'_, PyAny>,
+    amount: &Bound<'_, PyAny>,
     name: &Index<'_>,
     ttl: Option<Duration>,
 ) -> PyResult<Py<PyAny>> {
@@ -74,7 +76,7 @@ fn add_by_interpreter(
                 numpy::python_number(&old)?.ok_or_else(|| not_a_number(&format!("the value of index {name}"), &old))?
             }
         };
-        let sum = old.add(exact(by)?)?;
+        let sum = old.add(amount)?;
         let expiry = || if condition == Condition::Version(0) { ttl.map(expires_after) } else { None };
         if store(segment, index, &sum, condition, expiry)?.is_some() {
             return Ok(sum.unbind());
@@ -83,35 +85,44 @@ fn add_by_interpreter(
     }
 }
 
-/// The number that an object adds. `None` for an int of more than 64 bits.
-fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
-    if !object.is_exact_instance_of::<PyInt>() {
-        interpreter::python_code_follows();
-    }
-    if object.is_instance_of::<PyBool>() {
-        return Err(not_a_number("the amount", object));
-    }
-    if object.is_instance_of::<PyFloat>() {
-        return Ok(Some(Number::Float(object.extract()?)));
-    }
-    if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? && !numpy::is_bool(object)? {
-        return Ok(object.extract::<i64>().ok().map(Number::Int));
-    }
-    match numpy::python_number(object)? {
-        Some(number) => Ok(Some(Number::Float(number.extract()?))),
-        None => Err(not_a_number("the amount", object)),
-    }
+/// What an object adds. The object is asked once, and what it raises passes unchanged.
+enum Amount<'py> {
+    /// A number of 64 bits.
+    Number(Number),
+    /// An int of more.
+    Great(Bound<'py, PyInt>),
 }
 
-/// An amount as an exact int or float, so that the sum is one, too: an int and a `numpy.float64` make a
-/// `numpy.float64`.
-fn exact<'py>(amount: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if amount.is_exact_instance_of::<PyInt>() {
-        Ok(amount.clone())
-    } else if amount.is_instance_of::<PyFloat>() || !amount.get_type().hasattr("__index__")? {
-        Ok(create::float(amount.py(), amount.extract()?)?.into_any())
-    } else {
-        amount.call_method0("__index__")
+impl<'py> Amount<'py> {
+    fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if !object.is_exact_instance_of::<PyInt>() {
+            interpreter::python_code_follows();
+        }
+        if object.is_instance_of::<PyBool>() {
+            return Err(not_a_number("the amount", object));
+        }
+        if object.is_instance_of::<PyFloat>() {
+            return Ok(Amount::Number(Number::Float(object.extract()?)));
+        }
+        if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? && !numpy::is_bool(object)? {
+            if let Some(number) = convert::as_exact_int(object)? {
+                let small = create::number_or_side(&number);
+                return Ok(small.map_or(Amount::Great(number), |small| Amount::Number(Number::Int(small))));
+            }
+        }
+        match numpy::python_number(object)? {
+            Some(number) => Ok(Amount::Number(Number::Float(number.extract()?))),
+            None => Err(not_a_number("the amount", object)),
+        }
+    }
+
+    /// The amount as an exact int or float.
+    fn object(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Amount::Number(Number::Int(number)) => Ok(create::int(py, number)?.into_any()),
+            Amount::Number(Number::Float(number)) => Ok(create::float(py, number)?.into_any()),
+            Amount::Great(number) => Ok(number.into_any()),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn compare(keys: &[Bound<'_, PyAny>], is_object: bool) -> Result<(), 
             other => other,
         };
         if !met.insert(text) {
-            let key = shown(Some(key.clone()));
+            let key = shown(Some(key.clone()))?;
             let why = format!("PHP would merge the key {key} with another one. Remedy: keep one of them");
             return Err(Stop::RefusedAround(why));
         }
@@ -101,7 +101,7 @@ fn of<'a>(key: &'a Bound<'_, PyAny>, is_object: bool) -> Result<Key<'a>, Stop> {
         Key::Text(unsafe { bytes_of(key.as_ptr()) }.into())
     } else if key.is_instance_of::<PyBool>() || !has_index(key)? {
         let class = key.get_type().name()?.to_string();
-        let shown = shown(Some(key.clone()));
+        let shown = shown(Some(key.clone()))?;
         let remedy = match &class[..] {
             "bool" | "bool_" => "the int 0 or 1",
             "NoneType" => "the empty str",

@@ -1,6 +1,7 @@
 //! Numbers of other classes than `int` and `float`, and what to do with what PHP does not have.
 
 use super::stop::Stop;
+use crate::py::errors;
 use crate::py::numpy::{is_bool, python_number};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -12,7 +13,7 @@ pub(super) fn number<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     if is_bool(object)? {
         return Ok(Some(object.is_truthy()?.into_pyobject(object.py())?.to_owned().into_any()));
     }
-    if module_of(object) == "numpy" {
+    if module_of(object)? == "numpy" {
         return match &class.name()?.to_string()[..] {
             // It has more digits than a float.
             "longdouble" | "ndarray" => Ok(None),
@@ -26,17 +27,25 @@ pub(super) fn number<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     Ok(number.is_instance_of::<PyInt>().then_some(number))
 }
 
-fn module_of(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().module().map_or_else(|_| String::new(), |module| module.to_string_lossy().into_owned())
+fn module_of(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    let module = errors::unless_exception(object.py(), object.get_type().module())?;
+    Ok(module.map_or_else(String::new, |module| module.to_string_lossy().into_owned()))
 }
 
 /// Why an object is refused, and what to write instead.
 #[cold]
 pub(super) fn refusal(object: &Bound<'_, PyAny>) -> Stop {
+    why_refused(object).map_or_else(Stop::Raised, Stop::Refused)
+}
+
+fn why_refused(object: &Bound<'_, PyAny>) -> PyResult<String> {
     let class = object.get_type();
     let name = class.name().map_or_else(|_| "?".into(), |name| name.to_string());
-    let module = module_of(object);
-    let has = |attribute: &str| class.hasattr(attribute).unwrap_or(false);
+    let module = module_of(object)?;
+    // A metaclass may say which attributes there are.
+    let has = |attribute: &str| {
+        errors::unless_exception(object.py(), class.hasattr(attribute)).map(Option::unwrap_or_default)
+    };
     let remedy = match (&module[..], &name[..]) {
         ("builtins", "set" | "frozenset") => "sorted(value) or list(value)",
         ("builtins", "complex") => "[value.real, value.imag]",
@@ -47,23 +56,26 @@ pub(super) fn refusal(object: &Bound<'_, PyAny>) -> Stop {
         ("uuid", "UUID") => "str(value)",
         ("numpy", "longdouble") => "float(value), which rounds it",
         ("numpy", _) => "value.tolist()",
-        _ if has("__members__") || has("_member_map_") => "value.value, or a php.PhpEnum",
-        _ if has("__dataclass_fields__") => "dataclasses.asdict(value), or a php.PhpObject",
-        _ if has("__fspath__") => "str(value)",
-        _ if has("keys") && has("__getitem__") => "dict(value)",
-        _ if has("__iter__") => "list(value)",
+        _ if has("__members__")? || has("_member_map_")? => "value.value, or a php.PhpEnum",
+        _ if has("__dataclass_fields__")? => "dataclasses.asdict(value), or a php.PhpObject",
+        _ if has("__fspath__")? => "str(value)",
+        _ if has("keys")? && has("__getitem__")? => "dict(value)",
+        _ if has("__iter__")? => "list(value)",
         _ => "a dict, a list or a php.PhpObject made of it",
     };
     let class = if module == "builtins" || module.is_empty() { name } else { format!("{module}.{name}") };
-    Stop::Refused(format!("PHP has nothing like an object of class {class}. Remedy: {remedy}"))
+    Ok(format!("PHP has nothing like an object of class {class}. Remedy: {remedy}"))
 }
 
 /// Why an int is refused.
 #[cold]
 pub(super) fn too_large(object: &Bound<'_, PyAny>) -> Stop {
-    let bits = object.call_method0("bit_length").and_then(|bits| bits.extract::<u64>()).unwrap_or(64);
-    Stop::Refused(format!(
-        "the int needs {} bits, but PHP's ints have 64. Remedy: a str, or a float if it may be rounded",
-        bits + 1
-    ))
+    let bits = object.call_method0("bit_length").and_then(|bits| bits.extract::<u64>());
+    match errors::unless_exception(object.py(), bits) {
+        Ok(bits) => Stop::Refused(format!(
+            "the int needs {} bits, but PHP's ints have 64. Remedy: a str, or a float if it may be rounded",
+            bits.unwrap_or(64) + 1
+        )),
+        Err(interrupt) => Stop::Raised(interrupt),
+    }
 }

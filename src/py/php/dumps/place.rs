@@ -1,6 +1,7 @@
 //! Where in a value something is: `value[3]['a']`, in words of Python.
 
 use super::open::Open;
+use crate::py::errors;
 use pyo3::prelude::*;
 
 /// A key is shown up to so many characters.
@@ -10,7 +11,7 @@ const ENDS: usize = 8;
 
 /// The place of the item that the walk takes last of each of these containers.
 #[cold]
-pub(super) fn place(open: &[Open<'_>]) -> String {
+pub(super) fn place(open: &[Open<'_>]) -> PyResult<String> {
     let mut text = String::from("value");
     for (at, one) in open.iter().enumerate() {
         if at == ENDS && open.len() > 2 * ENDS {
@@ -19,17 +20,17 @@ pub(super) fn place(open: &[Open<'_>]) -> String {
         if at >= ENDS && at + ENDS < open.len() {
             continue;
         }
-        text.push_str(&format!("[{}]", shown(one.key())));
+        text.push_str(&format!("[{}]", shown(one.key())?));
     }
-    text
+    Ok(text)
 }
 
 /// A key as Python shows it.
-pub(super) fn shown(key: Option<Bound<'_, PyAny>>) -> String {
-    let repr = key.and_then(|key| key.repr().ok());
+pub(super) fn shown(key: Option<Bound<'_, PyAny>>) -> PyResult<String> {
+    let repr = key.map(|key| errors::unless_exception(key.py(), key.repr())).transpose()?.flatten();
     let text = repr.map_or_else(|| "?".into(), |repr| repr.to_string_lossy().into_owned());
-    match text.char_indices().nth(KEY) {
+    Ok(match text.char_indices().nth(KEY) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text,
-    }
+    })
 }

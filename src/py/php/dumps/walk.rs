@@ -33,9 +33,9 @@ pub(super) fn write(value: &Bound<'_, PyAny>, options: &DumpOptions, writer: &mu
     };
     let all = &walk.open.all;
     match stop {
-        Stop::Refused(why) => Err(stop::refused(py, &place(all), &why)),
-        Stop::RefusedAround(why) => Err(stop::refused(py, &place(&all[..all.len().saturating_sub(1)]), &why)),
-        Stop::TooLong => Err(stop::refused(py, &place(all), &too_long(options, walk.writer.most()))),
+        Stop::Refused(why) => Err(stop::refused(py, &place(all)?, &why)),
+        Stop::RefusedAround(why) => Err(stop::refused(py, &place(&all[..all.len().saturating_sub(1)])?, &why)),
+        Stop::TooLong => Err(stop::refused(py, &place(all)?, &too_long(options, walk.writer.most()))),
         Stop::Raised(error) => Err(error),
         Stop::NoMemory => Err(create::no_memory()),
     }
@@ -301,7 +301,7 @@ impl<'py> Walk<'_, 'py> {
             Err(_) => Vec::new(),
         };
         if !is_class_name(&bytes) {
-            let shown = super::place::shown(Some(name));
+            let shown = super::place::shown(Some(name))?;
             return Err(Stop::Refused(format!(
                 "{what} {shown} is none that PHP reads: a str of letters, digits, '_' and '\\'"
             )));
