@@ -1238,7 +1238,11 @@ class TakenItem:
         """The queue."""
 
     def __enter__(self) -> Any:
-        """Take the first item and return its value. Raises `QueueEmptyError` after the timeout."""
+        """Take the first item and return its value. Raises `QueueEmptyError` after the timeout.
+
+        Raises `RuntimeError` if an item is taken already through this object, also if another
+        thread does so while this one waits: what comes second is given back.
+        """
 
     def __exit__(
         self,
@@ -1271,11 +1275,12 @@ class TakenItem:
     # For `_queue`.
 
     # Takes the first item if there is one now: its value in a tuple. The last try of a task raises `QueueEmptyError`.
-    def _try(self, last: bool, seconds: float | None) -> tuple[Any] | None: ...
+    # `entry`: the number of the task's entry, which is not 0.
+    def _try(self, last: bool, seconds: float | None, entry: int) -> tuple[Any] | None: ...
     # Ends the block if that needs no wait. Returns whether it did.
     def _leave_now(self, failed: bool) -> bool: ...
-    # Whether this process holds the item.
-    def _held(self) -> bool: ...
+    # Whether this entry has taken the item that this process holds.
+    def _held(self, entry: int) -> bool: ...
     # Ends the block.
     def _leave(self, failed: bool) -> None: ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import itertools
 import os
 import time
 from weakref import WeakValueDictionary
@@ -55,6 +56,9 @@ class _QueueWaiter(Waiter):
             self.wake()
         return may
 
+
+# The numbers of the entries of tasks. 0 is that of an entry without `async`.
+_entries = itertools.count(1)
 
 # The processes and the ids of the segments for which a thread ends holds.
 _ending: set[tuple[int, bytes]] = set()
@@ -134,13 +138,14 @@ async def get(queue: Queue, timeout: float | None) -> Any:
 
 async def enter(item: TakenItem, timeout: float | None) -> Any:
     """The start of `async with queue.take()`."""
-    held = item._held()
+    entry = next(_entries)
     try:
-        (value,) = await _wait(item.queue, False, timeout, item._try)
+        (value,) = await _wait(item.queue, False, timeout, lambda last, seconds: item._try(last, seconds, entry))
         return value
     except BaseException:
-        # Ctrl-C, say, between the taking and the block: there is no block that could give the item back.
-        if not held and item._held():
+        # Ctrl-C, say, between the taking and the block: there is no block that could give the item back. What another
+        # task took through the same object is not this one's to give back.
+        if item._held(entry):
             item._leave(True)
         raise
 

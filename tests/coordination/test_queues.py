@@ -3,6 +3,7 @@
 import pickle
 import queue as stdlib
 import threading
+import time
 
 import helpers
 import numpy as np
@@ -125,6 +126,68 @@ def test_take_is_used_by_with_alone(jobs):
         item.__enter__()
     with pytest.raises(shmvar.QueueEmptyError), item:
         pass
+
+
+ENTERED = []
+
+
+class Enters:
+    """A value that enters its item again while it is rebuilt."""
+
+    def __reduce__(self):
+        return enter_again, ()
+
+
+def enter_again():
+    return ENTERED.pop().__enter__() if ENTERED else "alone"
+
+
+def test_an_item_that_is_entered_again_while_it_is_entered_keeps_what_it_took_first(jobs):
+    jobs.put(Enters())
+    jobs.put("two")
+    item = jobs.take(timeout=0)
+    ENTERED[:] = [item]
+    with pytest.raises(RuntimeError, match="taken already"):
+        item.__enter__()
+    # What came second is given back. The item is that of the inner entry, which was the first to have its value.
+    assert "not taken" not in repr(item) and item.attempts == 1 and jobs.qsize() == 1
+    item.__exit__(None, None, None)
+    again = jobs.take(timeout=0)
+    with again as value:
+        assert value == "alone" and again.attempts == 2
+    assert jobs.empty()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+def test_of_two_threads_that_enter_the_same_item_the_second_gives_back_what_it_took(jobs, fails):
+    jobs.put("two")
+    other, item, refused, said = jobs.take(), jobs.take(timeout=60), threading.Event(), []
+    other.__enter__()
+
+    def work():
+        try:
+            with item as value:
+                said.append(value)
+                refused.wait(60)
+                said.append(item.attempts)
+                if fails:
+                    raise LookupError(value)
+        except (LookupError, RuntimeError) as error:
+            said.append(str(error))
+            refused.set()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)  # Now both of them wait.
+    jobs.put("one")
+    helpers.until(lambda: said)
+    other.__exit__(ValueError)
+    for thread in threads:
+        thread.join()
+    message = "the item is taken already: call take() for another one"
+    assert said == ["one", message, 1, *(["one"] if fails else [])]
+    assert [jobs.get_nowait() for _ in range(jobs.qsize())] == (["two", "one"] if fails else ["two"])
 
 
 def test_maxsize_is_the_handles(seg, jobs):

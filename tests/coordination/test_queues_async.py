@@ -278,3 +278,55 @@ def test_a_task_whose_block_ends_while_a_writer_is_stopped_lets_others_run(seg, 
 
     run(main())
     assert seg.info().queues == {}
+
+
+def test_a_task_that_enters_what_another_one_has_entered_is_refused_and_takes_nothing_from_it(seg):
+    jobs = seg.queue("jobs")
+    item, began = jobs.take(timeout=60), asyncio.Event()
+
+    async def work():
+        async with item as value:
+            began.set()
+            await refused
+            return value, item.attempts, jobs.qsize()
+
+    async def main():
+        nonlocal refused
+        refused = asyncio.get_running_loop().create_future()
+        # Both of them wait; who is woken second finds the item taken.
+        first, second = asyncio.create_task(work()), asyncio.create_task(work())
+        await asyncio.sleep(0)
+        await jobs.aput("one")
+        await began.wait()
+        await jobs.aput("two")
+        with pytest.raises(RuntimeError, match="taken already"):
+            await second
+        refused.set_result(None)
+        assert await first == ("one", 1, 1)
+
+    refused = None
+    run(main())
+    assert jobs.get_nowait() == "two" and jobs.empty()
+
+
+def test_a_task_that_is_interrupted_after_the_taking_gives_back_only_what_it_took(seg, monkeypatch):
+    jobs = seg.queue("jobs")
+    item = jobs.take(timeout=60)
+    wait = _queue._wait
+
+    async def interrupted(*arguments):
+        await wait(*arguments)
+        raise KeyboardInterrupt
+
+    async def main():
+        jobs.put("work")
+        with monkeypatch.context() as patched:
+            patched.setattr(_queue, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                await _queue.enter(item, 60)
+        assert jobs.qsize() == 1
+        async with item as value:
+            assert value == "work" and item.attempts == 2
+
+    run(main())
+    assert jobs.empty()

@@ -203,8 +203,9 @@ class Take:
             if found is None:
                 self.nap = hold.nap
                 return None
-            # Also where the value cannot be rebuilt: the caller then learns how often that has happened.
-            item._attempts = found.attempts
+            if item._hold is None:
+                # Also where the value cannot be rebuilt: the caller then learns how often that has happened.
+                item._attempts = found.attempts
             value = (hold.value(),)
             item._enterable()
             hold.block = weakref.ref(item)

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyTuple;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long the end of a task's block may keep its event loop from everything else. Then a thread ends the block.
@@ -29,30 +29,44 @@ pub struct PyTakenItem {
     attempts: AtomicU32,
     /// What this process holds between entry and exit.
     hold: Mutex<Option<QueueHold>>,
+    /// Which entry has taken that.
+    entry: AtomicU64,
 }
 
 impl PyTakenItem {
     /// What `Queue.take` returns.
     pub(super) fn new(queue: Py<PyQueue>, timeout: Option<Duration>) -> Self {
-        PyTakenItem { queue, timeout, attempts: AtomicU32::new(0), hold: Mutex::default() }
+        PyTakenItem { queue, timeout, attempts: AtomicU32::new(0), hold: Mutex::default(), entry: AtomicU64::new(0) }
     }
 
-    /// Takes the first item, if one comes in time.
+    /// Takes the first item, if one comes in time. `entry`: the number of this entry, for [`Self::_held`].
     #[inline]
-    fn enter_within(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Option<Py<PyAny>>> {
+    fn enter_within(&self, py: Python<'_>, timeout: Option<Duration>, entry: u64) -> PyResult<Option<Py<PyAny>>> {
+        let taken_already =
+            || errors::builtin::<PyRuntimeError>("the item is taken already: call take() for another one");
         if self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).is_some() {
-            return Err(errors::builtin::<PyRuntimeError>("the item is taken already: call take() for another one"));
+            return Err(taken_already());
         }
-        let taken = self.queue.get().take_within(py, Some(&self.attempts), timeout)?;
-        let Some((value, hold)) = taken else { return Ok(None) };
+        let attempts = AtomicU32::new(0);
+        let taken = self.queue.get().take_within(py, Some(&attempts), timeout);
         let mut place = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let other = std::mem::replace(&mut *place, hold);
-        drop(place);
-        if let Some(other) = other {
-            // Another thread entered through the same object meanwhile: what it took is given back.
-            self.give_back(py, &other)?;
+        if place.is_none() && attempts.load(Ordering::Relaxed) > 0 {
+            self.attempts.store(attempts.into_inner(), Ordering::Relaxed);
         }
-        Ok(Some(value))
+        let Some((value, hold)) = taken? else { return Ok(None) };
+        if place.is_none() {
+            *place = hold;
+            // SYNC: written and read only by who has locked the place.
+            self.entry.store(entry, Ordering::Relaxed);
+            return Ok(Some(value));
+        }
+        drop(place);
+        // Another thread entered through the same object meanwhile, and its block works on what it took. So what came
+        // second is given back.
+        if let Some(hold) = hold {
+            self.give_back(py, &hold)?;
+        }
+        Err(taken_already())
     }
 
     /// Gives an item back. Errors of that are nobody's concern: if need be, it is done later.
@@ -145,7 +159,7 @@ impl PyTakenItem {
 
     #[doc = stub!(TakenItem.__enter__)]
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match self.enter_within(py, self.timeout)? {
+        match self.enter_within(py, self.timeout, 0)? {
             Some(value) => Ok(value),
             None => Err(self.queue.get().empty_error(py, self.timeout)),
         }
@@ -187,17 +201,18 @@ impl PyTakenItem {
     // The methods from here on are for `shmvar._queue`.
 
     /// Takes the first item, if one waits: its value in a tuple. The `last` try of a task that waited `seconds` raises
-    /// `QueueEmptyError`.
-    fn _try(&self, py: Python<'_>, last: bool, seconds: Option<f64>) -> PyResult<Option<(Py<PyAny>,)>> {
-        match self.enter_within(py, Some(Duration::ZERO))? {
+    /// `QueueEmptyError`. `entry`: the number of the task's entry, which is not 0.
+    fn _try(&self, py: Python<'_>, last: bool, seconds: Option<f64>, entry: u64) -> PyResult<Option<(Py<PyAny>,)>> {
+        match self.enter_within(py, Some(Duration::ZERO), entry)? {
             None if last => Err(self.queue.get().empty_error(py, timeout_of_task(seconds))),
             got => Ok(got.map(|value| (value,))),
         }
     }
 
-    /// Whether this process holds the item.
-    fn _held(&self, py: Python<'_>) -> bool {
-        self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).is_some()
+    /// Whether this entry has taken the item that this process holds.
+    fn _held(&self, py: Python<'_>, entry: u64) -> bool {
+        let place = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
+        place.is_some() && self.entry.load(Ordering::Relaxed) == entry
     }
 
     /// Ends the block if that needs no wait. Returns whether it did.
