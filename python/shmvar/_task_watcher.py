@@ -188,12 +188,14 @@ class Watcher:
 
     def drop(self, waiter: Waiter) -> None:
         """Takes `waiter` off the list; the thread ends soon after the last one."""
-        # The list is the parent's, whose thread may have held the lock at the moment of the fork.
+        # The list is the parent's, and so is the thread that would be told.
         if self._pid != os.getpid():
             return
-        with self._some:
-            if self._waiters.pop(id(waiter), None) is None or self._waiters:
-                return
+        # SYNC: without the lock, because the collector closes forgotten coroutines, and may run in the middle of
+        # anything: in this thread while it holds the lock, or in a thread that is starting while `add` holds the lock
+        # and waits for the start. `pop` is atomic, and who waits for the lock waits for no waiter to go.
+        if self._waiters.pop(id(waiter), None) is None or self._waiters:
+            return
         with suppress(Error):
             waiter.segment._nudge()
 
@@ -210,7 +212,8 @@ class Watcher:
                 if self._thread is threading.current_thread():
                     self._thread = None
                     waiters, self._waiters = self._waiters, waiters
-            for waiter in waiters.values():
+            # SYNC: a copy, for a `drop` that has found this list may take its waiter off now.
+            for waiter in list(waiters.values()):
                 with suppress(Exception):  # All the others must be woken in any case.
                     waiter.wake()
 

@@ -5,6 +5,7 @@ import errno
 import threading
 import time
 
+import helpers
 import pytest
 from helpers.event_loops import run
 
@@ -88,6 +89,46 @@ def test_a_failing_watcher_does_not_spin(seg):
         assert await task == seg.version(1)
 
     run(main())
+
+
+@pytest.mark.parametrize("where", ["__init__", "_bootstrap"], ids=["before its start", "in its first lines"])
+def test_the_collector_may_close_a_forgotten_wait_while_the_thread_starts(key, seg, where):
+    """The end of a wait takes no lock, for the collector runs while others hold theirs: here in `Watcher.add`."""
+    code = """
+    import asyncio, faulthandler, gc, threading
+    faulthandler.dump_traceback_later(30, exit=True)
+    s = shmvar.attach(key)
+    gc.disable()
+    async def wait(name, timeout=None):
+        await s.changed(name, timeout=timeout)
+    loop = asyncio.new_event_loop()
+    forgotten = loop.create_task(wait("a"))
+    forgotten._log_destroy_pending = False
+    loop.run_until_complete(asyncio.sleep(0.05))
+    watcher = s._watcher
+    loop.close()
+    s["a"] = 1  # The thread sees that the loop is closed, and ends.
+    while watcher._thread is not None:
+        time.sleep(0.01)
+    waits = forgotten.get_coro()
+    assert waits.cr_frame is not None
+    del waits, forgotten, loop
+
+    step, collected = getattr(threading.Thread, sys.argv[2]), []
+    def collect(thread, *args, **options):
+        if "shmvar-watcher" in (options.get("name"), getattr(thread, "_name", None)):
+            collected.append(gc.collect())
+        return step(thread, *args, **options)
+    setattr(threading.Thread, sys.argv[2], collect)
+    async def main():
+        task = asyncio.create_task(wait("b", 20))
+        await asyncio.sleep(0.05)
+        s["b"] = 1
+        await task
+    asyncio.run(main())
+    assert len(collected) == 1 and collected[0] > 0
+    """
+    helpers.run(code, key, where)
 
 
 def test_a_detached_handle_ends_every_wait(key):
