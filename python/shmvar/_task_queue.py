@@ -47,6 +47,7 @@ class _Place(Waiter):
         super().__init__(lock.segment._watcher, lock.segment, lock.name, None)
         # Whether the lock may be free if this is the first task: not if the task that was first before has taken it.
         self.hopeful = False
+        self.was_first = False  # when it left the queue
 
     def arm_unwatched(self) -> None:
         """Like `arm`, but nobody watches the lock yet: only `tell` ends the next `sleep`."""
@@ -88,10 +89,14 @@ class _Queue:
             self._tell_detached()
 
     def leave(self, place: _Place, taken: bool) -> None:
-        """Takes a task out; if it was the first one, the next one is woken. `taken`: it leaves with the lock."""
-        was_first = self.first() is place
-        del self.places[place]
-        if was_first:
+        """Takes a task out; if it was the first one, the next one is woken. `taken`: it leaves with the lock.
+
+        A second call does what an exception kept the first one from doing.
+        """
+        # Kept before the place is taken out: by then nothing else tells a second call that the next one must be woken.
+        place.was_first = place.was_first or self.first() is place
+        self.places.pop(place, None)  # It may never have come in: `join` was interrupted.
+        if place.was_first:
             self._tell_first(hopeful=not taken)
 
     def released(self) -> None:
@@ -136,10 +141,11 @@ async def enter(lock: Lock) -> Lock:
         return lock
     if queue is None:
         queue = _queues[name] = _Queue(loop)
-    place, taken = _Place(lock), False
-    queue.join(place)
+    place, taken, watched = _Place(lock), False, False
+    # A signal handler may raise at any moment. A place that stayed in the queue would be the first one for ever, and
+    # the others would wait behind it though the lock is free.
     try:
-        watched = False
+        queue.join(place)
         while True:
             place.arm_unwatched()
             first = queue.first() is place
@@ -160,11 +166,21 @@ async def enter(lock: Lock) -> Lock:
                 watched = True
             await place.sleep(None if left is None else max(left, 0.0))
     finally:
-        if watched:
-            place.watcher.drop(place)
-        queue.leave(place, taken)
-        if not taken:
-            lock._end(turn)
+        try:
+            try:
+                if watched:
+                    place.watcher.drop(place)
+            finally:
+                queue.leave(place, taken)
+        except BaseException:
+            queue.leave(place, taken)
+            if taken:  # The task does not come into its block, whose end would release the lock.
+                lock._release(task)
+                queue.released()
+            raise
+        finally:
+            if not taken:
+                lock._end(turn)
 
 
 async def leave(lock: Lock, reason: type[BaseException] | None = None) -> None:

@@ -15,6 +15,7 @@ import pytest
 from helpers.event_loops import run
 
 import shmvar
+from shmvar import _task_queue, _task_watcher
 
 HOLD = """
 s = shmvar.attach(key)
@@ -40,13 +41,9 @@ class Counting:
         return getattr(self.lock, name)
 
     async def __aenter__(self):
-        from shmvar import _task_queue
-
         return await _task_queue.enter(self)
 
     async def __aexit__(self, *exception):
-        from shmvar import _task_queue
-
         await _task_queue.leave(self)
 
 
@@ -202,6 +199,56 @@ def test_cancelling_at_every_place_of_the_queue_leaves_it_sound(seg):
                 assert entered == [number for number in range(5) if number not in victims], (victims, when)
                 assert seg.lock("m").acquire(0) and seg.lock("m").release() is None
 
+    run(main())
+
+
+class Alarm(Exception):
+    """Of a signal handler."""
+
+
+MOMENTS = {
+    "when it has joined": (_task_queue._Queue, "join", "after"),
+    "before its wait ends": (_task_watcher.Watcher, "drop", "before"),
+    "before it leaves": (_task_queue._Queue, "leave", "before"),
+    "before it wakes the next one": (_task_queue._Queue, "_tell_first", "before"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_handler_that_raises_leaves_nobody_in_the_queue_and_nothing_held(seg, monkeypatch, moment):
+    owner, name, when = MOMENTS[moment]
+    step, served, victim = getattr(owner, name), [], []
+
+    def interrupted(*args, **options):
+        alarm = bool(victim) and asyncio.current_task() is victim[0]
+        if alarm:
+            victim.clear()
+            if when == "before":
+                raise Alarm
+        step(*args, **options)
+        if alarm:
+            raise Alarm
+
+    async def work(number):
+        async with seg.lock("m"):
+            served.append(number)
+
+    async def main():
+        lock = seg.lock("m")
+        await lock.__aenter__()
+        tasks = [asyncio.create_task(work(0))]
+        if when == "after":
+            victim.append(tasks[0])
+        tasks += [asyncio.create_task(work(number)) for number in (1, 2)]
+        await asyncio.sleep(0.05)  # The first one is watched by now.
+        if when == "before":
+            victim.append(tasks[0])
+        await lock.__aexit__(None, None, None)
+        done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+        assert [type(error) for error in done] == [Alarm, type(None), type(None)]
+        assert served == [1, 2] and not seg.lock("m").locked()
+
+    monkeypatch.setattr(owner, name, interrupted)
     run(main())
 
 
