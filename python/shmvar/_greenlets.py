@@ -68,7 +68,12 @@ class Place:
         self._name = name
         self._hub = library.hub  # kept alive: no other hub can have its id, which is in `name`
         self._wake_up: Any = importlib.import_module(library.semaphores).Semaphore(0)
-        self._queue = _queues.setdefault(name, OrderedDict())
+        self._queue: OrderedDict[Place, None] = OrderedDict()
+        self._was_first = False  # by the time `leave` was called
+
+    def join(self) -> None:
+        """Enters the queue at its end. If an exception interrupts this, `leave` takes out what has entered."""
+        self._queue = _queues.setdefault(self._name, self._queue)
         self._queue[self] = None
 
     def first(self) -> bool:
@@ -88,13 +93,15 @@ class Place:
             self._wake_up.release()
 
     def leave(self) -> None:
-        """Leaves the queue. A second call does nothing."""
-        was_first = self.first()
+        """Leaves the queue. A second call does what an exception kept the first one from doing."""
+        # Kept before the place is taken out: by then nothing else tells a second call that the next one must be woken.
+        self._was_first = self._was_first or self.first()
         self._queue.pop(self, None)
-        if not self._queue:
-            _queues.pop(self._name, None)
-        elif was_first:
-            next(iter(self._queue)).wake()
+        if self._queue:
+            if self._was_first:
+                next(iter(self._queue)).wake()
+        elif _queues.get(self._name) is self._queue:
+            del _queues[self._name]
 
 
 # By the id of the hub, the id of the segment and the name of the lock.
@@ -102,7 +109,11 @@ _queues: dict[tuple[int, bytes, int | str], OrderedDict[Place, None]] = {}
 
 
 def place(segment: bytes, lock: int | str) -> Place | None:
-    """A place at the end of the queue for a lock. None if the caller has to wait in another way: see `_library`."""
+    """A place for the queue for a lock, not yet in it. None if the caller has to wait in another way: see `_library`.
+
+    The caller notes the place before `join`: so there is no moment at which an exception, of a signal handler say,
+    leaves a place in the queue of which nobody knows.
+    """
     library = _library(True)
     return None if library is None else Place((id(library.hub), segment, lock), library)
 

@@ -38,7 +38,8 @@ fn is_loaded(py: Python<'_>) -> PyResult<bool> {
     Ok(loaded(py, "gevent.monkey")?.is_some() || loaded(py, "eventlet.patcher")?.is_some())
 }
 
-/// A place in the queue of this thread's greenlets that wait for the same lock. `None` where [`sleeper`] gives `None`.
+/// A place for the queue of this thread's greenlets that wait for the same lock; its `join` enters the queue. `None`
+/// where [`sleeper`] gives `None`.
 #[cold]
 pub fn queue_place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if !is_loaded(py)? {

@@ -4,6 +4,7 @@ import signal
 import time
 
 import helpers
+import pytest
 
 HOLD = "s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()"
 
@@ -236,6 +237,46 @@ def test_greenlets_stand_in_line_and_whoever_leaves_it_leaves_it_whole(key, gree
     s.destroy()
     """
     green(code, key)
+
+
+@pytest.mark.parametrize("moment", ["place", "join", "wake"])
+def test_a_signal_handler_that_raises_leaves_nobody_in_line_and_the_next_one_is_told(key, green, moment):
+    code = """
+    import greenlet
+    from shmvar import _greenlets
+    class Alarm(Exception): pass
+    moment, victims, served = sys.argv[2], [], []
+    owner = _greenlets if moment == "place" else _greenlets.Place
+    step = getattr(owner, moment, None)
+    def interrupted(*args):
+        alarm = greenlet.getcurrent() in victims
+        if alarm:
+            victims.clear()
+            if moment == "wake":
+                raise Alarm
+        found = step(*args)
+        if alarm:
+            raise Alarm
+        return found
+    setattr(owner, moment, interrupted)
+    s = shmvar.attach(key)
+    def work(number):
+        try:
+            with s.lock("a"):
+                served.append(number)
+        except Alarm:
+            served.append("alarm")
+    with s.lock("a"):
+        all = [spawn(work, number) for number in range(3)]
+        victims.append(all[0])
+        sleep(0.05)
+    with Timeout(4):  # who stands behind another one looks after 5 s
+        join(all)
+    assert served == ["alarm", 1, 2], served
+    assert not s.lock("a").locked() and not _greenlets._queues
+    s.destroy()
+    """
+    green(code, key, moment)
 
 
 def test_who_is_first_once_the_first_one_has_left_looks_for_what_others_let_go(seg, key, green, children):

@@ -31,6 +31,11 @@ impl<'a, 'py> LockQueueWait<'a, 'py> {
         }
         let place = greenlets::queue_place(py, self.inner.1, &self.name)?;
         *self.place.borrow_mut() = place.clone().map(Bound::unbind);
+        if let Some(place) = &place {
+            // Only now, when `leave` knows of the place: what a signal handler raises may come at any moment within
+            // `join`, and a place that nobody takes out of the queue would be the first one for ever.
+            place.call_method0("join")?;
+        }
         Ok(place)
     }
 
