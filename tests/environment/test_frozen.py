@@ -18,10 +18,11 @@ RUST = Path(__file__).parents[2] / "src"
 
 # The first string in each of these calls is the name of a module.
 BY_NAME = re.compile(
-    r"\b(?:import|calls::attribute|calls::cached_attribute|LibraryClass::new|PyImport_(?!GetModuleDict)\w+)\("
+    r"\b(?:import|calls::attribute|calls::cached_attribute|(?<!fn )class_of_file|LibraryClass::new"
+    r"|PyImport_(?!GetModuleDict)\w+)\("
 )
 # Functions that pass on a name that they were given.
-PASSED_ON = ("py, class.module, class.name", "module.as_ptr()")
+PASSED_ON = ("py, class.module, class.name", "py, module, class", "module.as_ptr()")
 
 
 def arguments(text, start):
