@@ -424,3 +424,44 @@ def test_what_a_destructor_could_not_give_back_is_given_back_by_the_next_call(se
     del item
     helpers.until(lambda: seg.info().queues["jobs"]["held"] == 0)
     assert jobs.get(timeout=30) == "work" and charged(seg) == 0
+
+
+def test_the_collector_may_close_a_forgotten_block_while_this_thread_starts_another(key, seg):
+    """`Executor.submit` starts threads with a lock that is the same for all executors: the block's end takes none."""
+    code = """
+    import asyncio, faulthandler, gc, threading
+    faulthandler.dump_traceback_later(30, exit=True)
+    s = shmvar.attach(key)
+    gc.disable()
+    begun, collected = [], []
+    async def forgotten():
+        async with s.queue("q").take() as item:
+            begun.append(item)
+            await asyncio.sleep(100)
+    async def until_begun():
+        while not begun:
+            await asyncio.sleep(0.01)
+    s.queue("q").put("x")
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(forgotten())
+    task._log_destroy_pending = False
+    loop.run_until_complete(until_begun())
+    loop.close()
+    del task, loop
+
+    make = threading.Thread.__init__
+    def collect(thread, *args, **options):
+        if str(options.get("name")).startswith("shmvar-lock-of-a-task"):
+            collected.append(gc.collect())
+        make(thread, *args, **options)
+    threading.Thread.__init__ = collect
+    async def main():
+        async with s.lock("m"):
+            pass
+        async with s.queue("q").take(timeout=20) as item:
+            assert item == "x"
+    asyncio.run(main())
+    assert collected and collected[0] > 0
+    """
+    done = helpers.run(code, key)
+    assert done.stderr == ""

@@ -176,7 +176,19 @@ class RemoteTakenItem(Block):
     def __aexit__(
         self, exception: type[BaseException] | None = None, *_rest: BaseException | TracebackType | None
     ) -> Coroutine[Any, Any, None]:
+        if exception is GeneratorExit:
+            return self._closed()
         return queue_tasks.tried(lambda: self._leave(exception is not None))
+
+    async def _closed(self) -> None:
+        """Ends the block of a coroutine that is closed, or collected, before its end."""
+        # It can wait for nothing. And it must give no thread anything to do: the collector may have come while this
+        # thread did that, and held a lock that is the same for all executors.
+        try:
+            if self._hold is not None:
+                self._hold.abandon()
+        finally:
+            self._hold = None
 
     def __reduce__(self) -> NoReturn:
         # A copy would have the same item, and give it back as soon as nobody refers to the copy.
