@@ -1,12 +1,16 @@
 """Chunks of large values: none is sent in vain, none stays behind, and no upload goes round for ever."""
 
 import contextlib
+import signal
+import time
 
 import helpers
 import pytest
+from helpers.machine import SLOWER
 
 import shmvar
 from shmvar._remote import blobs
+from shmvar._remote.numbered import Requests
 
 MIB = 1 << 20
 
@@ -165,3 +169,71 @@ def test_chunks_that_were_sent_before_the_server_was_full_are_removed(own_server
     with pytest.raises(shmvar.SegmentFullError, match="maxmemory"):
         segment["v"] = bytes(24 * MIB)
     assert not chunks(full, segment)
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+def raises(*_arguments, **_named):
+    raise Interrupt
+
+
+INTERRUPTED = {
+    "put": lambda seg: seg.put("v", bytes(24 * MIB)),
+    "put_many": lambda seg: seg.put_many({"v": bytes(24 * MIB), "w": bytes(MIB)}),
+    "put to a queue": lambda seg: seg.queue("q").put(bytes(24 * MIB)),
+}
+
+
+def at_the_second(monkeypatch, owner, name, action):
+    """Has `action` called in place of the second call of a function."""
+    function, calls = getattr(owner, name), []
+
+    def wrapped(*arguments, **named):
+        calls.append(name)
+        return (action if len(calls) == 2 else function)(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, wrapped)
+    return calls
+
+
+@pytest.mark.parametrize("call", INTERRUPTED)
+def test_an_upload_that_is_interrupted_leaves_no_chunks(server, big, monkeypatch, call):
+    sent = at_the_second(monkeypatch, blobs, "_send", raises)
+    with pytest.raises(Interrupt):
+        INTERRUPTED[call](big)
+    assert len(sent) == 2 and not chunks(server, big) and not len(big) and not big.queue("q").qsize()
+    big.check()
+    INTERRUPTED[call](big)
+    big.check()
+
+
+def test_an_interrupt_after_an_upload_leaves_the_chunks_to_the_change(server, big, monkeypatch):
+    """The server may have the change already, and then it has a whole value."""
+    change = Requests.change
+    asked = at_the_second(monkeypatch, Requests, "change", lambda *a, **named: raises(change(*a, **named)))
+    with pytest.raises(Interrupt):
+        big["v"] = bytes(24 * MIB)
+    assert len(asked) == 2 and chunks(server, big) and len(big["v"]) == 24 * MIB
+    big.check()
+
+
+def test_an_interrupted_upload_does_not_wait_long_for_a_server_that_stands_still(own_server, monkeypatch):
+    server = own_server()
+    segment = shmvar.attach(server.url("still", timeout=60))
+
+    def stops(*_):
+        server.process.send_signal(signal.SIGSTOP)
+        stopped.append(time.monotonic())
+        raise Interrupt
+
+    stopped = []
+    at_the_second(monkeypatch, blobs, "_send", stops)
+    try:
+        with pytest.raises(Interrupt):
+            segment["v"] = bytes(24 * MIB)
+        # One try, of a fifth of the time-out and 5 s at most.
+        assert time.monotonic() - stopped[0] < 10 * SLOWER
+    finally:
+        server.process.send_signal(signal.SIGCONT)

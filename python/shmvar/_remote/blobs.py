@@ -8,6 +8,7 @@ that expire.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from struct import unpack
 
@@ -60,13 +61,17 @@ class Upload:
         for stored in self._values:
             upload(self._link, self._data, stored, self._life, self.end)
 
-    def drop(self) -> None:
+    def drop(self, seconds: float = math.inf) -> None:
         """Removes the chunks where the value was not stored: nobody is charged for them.
 
         Nobody else has their names, and a late copy of one of them expires. If this fails, all expire.
+
+        Args:
+            seconds: after which no other try is begun.
         """
         if self.is_parents():
             return
+        end = now() + seconds
         names = [
             chunk_name(self._data, stored.blob, number)
             for stored in self._values
@@ -74,7 +79,7 @@ class Upload:
         ]
         with contextlib.suppress(Error):
             for first in range(0, len(names), 1000):
-                self._link.call(b"UNLINK", *names[first : first + 1000])
+                self._link.run([pack(b"UNLINK", *names[first : first + 1000])], self._link.waited(end=end))
 
     def is_parents(self) -> bool:
         """Whether this process was forked during the call: the names are the parent's then, and so may be the value."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VAIN = 3
 """Tries to read a large value after which all of its chunks are asked for at once."""
+_TIDYING = 1.0
+"""Seconds for which a call that a signal handler ends tries to remove its chunks."""
 
 
 class Handle:
@@ -133,8 +135,10 @@ class Handle:
         # All is well but the chunks.
         upload = blobs.Upload(self._open, self._requests.data, large)
         for again in (True, False):
+            sent = False
             try:
                 upload.send()
+                sent = True
                 if upload.is_parents():
                     raise self._open.parents(what)
                 answer = change(upload.end)
@@ -145,6 +149,11 @@ class Handle:
                 # A copy of the change that may yet be carried out needs its chunks.
                 if not getattr(error, "maybe_applied", False):
                     upload.drop()
+                raise
+            except BaseException:
+                # What a signal handler raises, say. Once all is sent, the change may be carried out yet.
+                if not sent:
+                    upload.drop(_TIDYING)
                 raise
             if answer[:1] == b"o":
                 return answer
