@@ -150,8 +150,15 @@ async def enter(item: TakenItem, timeout: float | None) -> Any:
         raise
 
 
-async def leave(item: TakenItem, failed: bool) -> None:
-    """The end of `async with queue.take()`."""
+async def leave(item: TakenItem, reason: type[BaseException] | None) -> None:
+    """The end of `async with queue.take()`. `reason`: the type of the exception that ends the block."""
+    if reason is GeneratorExit:
+        # A coroutine that is closed, or collected, before its end. It can wait for nothing. And it must give no thread
+        # anything to do: the collector may have come while this thread did that, and held a lock that is the same for
+        # all executors. What cannot be ended soon is put off here.
+        item._leave(True)
+        return
+    failed = reason is not None
     if not item._leave_now(failed):
         # A writer is stopped, or slow: the other tasks are not to wait for it. Or there is an error to raise.
         await asyncio.to_thread(item._leave, failed)

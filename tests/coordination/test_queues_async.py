@@ -255,6 +255,29 @@ def test_a_put_that_waits_for_room_pickles_its_value_once_and_as_it_was(seg):
     run(main())
 
 
+def test_a_block_that_is_closed_while_a_writer_is_stopped_asks_for_no_thread(seg, key, children, monkeypatch):
+    """The collector may close it in the middle of `Executor.submit`, which holds a lock that all executors share."""
+    jobs, asked = seg.queue("jobs"), []
+    jobs.put("work")
+    children.append(helpers.start(WAITS, key))
+
+    async def work():
+        async with jobs.take():
+            await asyncio.sleep(100)
+
+    async def main():
+        block = work()
+        block.send(None)
+        monkeypatch.setattr(asyncio, "to_thread", lambda *call: asked.append(call))
+        with helpers.Raw(seg) as raw:
+            raw.hold_lock(children[-1].pid)
+            block.close()
+            raw.free_lock()
+        assert await jobs.aget(timeout=20) == "work" and asked == []
+
+    run(main())
+
+
 def test_a_task_whose_block_ends_while_a_writer_is_stopped_lets_others_run(seg, key, children):
     jobs, ticks = seg.queue("jobs"), []
     jobs.put("work")

@@ -189,7 +189,7 @@ impl PyTakenItem {
         exception: Option<&Bound<'py, PyAny>>,
         _rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        calls::attribute(slf.py(), c"shmvar._queue", c"leave")?.call1((slf, exception.is_some()))
+        calls::attribute(slf.py(), c"shmvar._queue", c"leave")?.call1((slf, exception))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
