@@ -241,7 +241,8 @@ class RemoteLock(Displayed):
             taking.give_up()
             raise
         taking.give_up()
-        return False
+        # A signal handler of this thread may have taken the lock meanwhile, and keeps it.
+        return self._again(owner, leaving)
 
     def _again(self, owner: Owner, leaving: _Leaving | None = None) -> bool:
         """Takes a lock once more that the owner has already. False: it has not."""

@@ -31,6 +31,7 @@ class Taking:
         self._segment = segment
         self._requests = segment._requests
         presence = presence_of(segment._open, self._requests)
+        self._owner = owner
         self.hold = Hold(owner, field, presence, id(self._requests))
         self.pause = _POLL
         """Seconds until the next try, at most."""
@@ -69,7 +70,9 @@ class Taking:
         return False
 
     def within(self, until: float) -> bool:
-        """Takes the lock as soon as it can be had. False: `until` came first, by the clock of `link.now`."""
+        """Takes the lock as soon as it can be had. False: `until` came first, by the clock of `link.now`, or a signal
+        handler of this thread has taken the lock, for which the thread would wait in vain.
+        """
         if self.attempt():
             return True
         if now() >= until:
@@ -79,7 +82,7 @@ class Taking:
             standing = subscription.stands(min(until, now() + self.pause))
             while not self.attempt():
                 left = until - now()
-                if left <= 0:
+                if left <= 0 or self._requests.held.find(self._owner, self.hold.field) is not None:
                     return False
                 if standing:
                     standing = subscription.wait(now() + min(left, self.pause)) is not None
