@@ -27,8 +27,8 @@ def test_a_value_that_needs_trust_is_read_as_the_error_says(seg, key, capsys):
     seg["i"] = collections.Counter("a"), pathlib.Path
     assert main.main(["get", key, "i"]) == 1
     said = capsys.readouterr().err
-    remedy = "or --trust, if you know everybody who may write to this segment: whoever does can then run code in your"
-    assert said.rstrip().endswith(f"{remedy} process") and "trust=" not in said
+    remedy = "or --trust, if you trust all who may write to it: they can run code in your process"
+    assert said.rstrip().endswith(remedy) and "trust=" not in said
     assert main.main(["get", key, "i", "--trust"]) == 0 and "Counter" in capsys.readouterr().out
 
 

@@ -85,7 +85,7 @@ def test_each_change_of_a_variable_is_a_line_until_ctrl_c(seg, watch):
     assert (line := watcher.line()) == "'x'\t0\tgone\n" or (line.endswith("\t7\n") and "gone" in watcher.line())
     seg["x"] = Odd()
     said = watcher.line()
-    assert "not read without --trust" in said and "or --trust, if you know" in said and "trust=" not in said
+    assert "not read without --trust" in said and "or --trust, if you trust" in said and "trust=" not in said
     watcher.child.send_signal(signal.SIGINT)
     watcher.ended(0)
 

@@ -37,8 +37,7 @@ VALUES = {
     "function": function,
 }
 """
-TRUST = "attach with trust=True, if you know everybody who may write to this segment: whoever does can then run code in"
-TRUST += " your process"
+TRUST = "attach with trust=True, if you trust all who may write to it: they can run code in your process"
 """What an error about trust advises, and what it says of that."""
 
 NAMES = ["Point", "Outer.Inner", "Reading", "Colour", "Pair", "function"]

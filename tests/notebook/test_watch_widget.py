@@ -195,7 +195,9 @@ def test_a_page_that_vanished_without_a_word_is_asked_for_when_another_goes(seg,
         say(widget, kind="view", view="open", visible=True)  # the answer
         while "vanished" in widget._views._views:
             await asyncio.sleep(0.01)
-        assert widget.picture["state"] == "live" and len(threads()) == 2
+        # On a slow machine the answer may come late: then it stops for an instant, and begins anew with other threads.
+        while widget.picture["state"] != "live" or len(threads()) != 2:
+            await asyncio.sleep(0.01)
         say(widget, kind="view", view="vanished too", visible=True)
         say(widget, kind="gone", view="open")
         while widget.picture["state"] != "paused":
@@ -203,9 +205,8 @@ def test_a_page_that_vanished_without_a_word_is_asked_for_when_another_goes(seg,
         while threads():
             await asyncio.sleep(0.01)
         say(widget, kind="view", view="came back", visible=True)
-        while widget.picture["state"] != "live":
+        while widget.picture["state"] != "live" or len(threads()) != 2:
             await asyncio.sleep(0.01)
-        assert len(threads()) == 2
 
     asyncio.run(main())
 

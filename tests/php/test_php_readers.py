@@ -66,7 +66,8 @@ while (microtime(true) < $end) {
         }
     }
 }
-echo json_encode([$reads, $missing, $corrupted, $wrong, $older, halts() - $halts, $examples]), "\n";
+echo json_encode([$reads, $missing, $corrupted, $wrong, $older, halts() - $halts, $examples],
+    JSON_INVALID_UTF8_SUBSTITUTE), "\n";
 """
 
 

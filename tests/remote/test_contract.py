@@ -89,11 +89,13 @@ DIFFERENT = {
     "queues": {
         "test_a_value_that_cannot_be_rebuilt_is_an_error_and_no_obstacle": TRUST,
         "test_an_error_about_a_value_speaks_of_an_item_of_the_queue_and_of_no_index": TRUST,
+        "test_an_item_that_is_entered_again_while_it_is_entered_keeps_what_it_took_first": TRUST,
         "test_an_item_that_cannot_be_rebuilt_is_gone_after_a_get_and_counted_by_take": TRUST,
     },
     "queues_async": {
         "test_a_block_that_is_closed_while_a_writer_is_stopped_asks_for_no_thread": CLASS,
         "test_a_put_that_waits_for_room_pickles_its_value_once_and_as_it_was": TRUST,
+        "test_a_task_that_is_interrupted_after_the_taking_gives_back_only_what_it_took": CLASS,
         "test_a_task_whose_block_ends_while_a_writer_is_stopped_lets_others_run": CLASS,
         "test_a_wait_whose_end_fails_after_the_item_was_taken_keeps_no_item*Stop]": CLASS,
     },

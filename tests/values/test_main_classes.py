@@ -99,10 +99,10 @@ def test_a_segment_that_is_not_trusted_does_not_say_how_to_run_what_others_wrote
             with pytest.raises(shmvar.UntrustedValueError, match=rf"needs __main__\.{name}, .* in a module") as caught:
                 careful[name]
             said = str(caught.value)
-            assert "pickle.loads" not in said and f"(a dict, say), or {TRUST}. It was" in said
+            assert "pickle.loads" not in said and f"store plain data, or {TRUST}. It was" in said
         with pytest.raises(shmvar.UntrustedValueError) as caught:
             careful["other"]
-        remedy = f"; store what is in it as plain data (a dict, say), or {TRUST}"
+        remedy = f"; store plain data, or {TRUST}"
         assert str(caught.value).endswith(f"only plain data is decoded{remedy}")
 
 

@@ -13,8 +13,10 @@ use pyo3::prelude::*;
 pub(super) type DataOnlyResult<T> = Result<T, DataOnlyError>;
 
 /// The way out that is no data: what to do, and what it means.
-const TRUST: &str = "attach with trust=True, if you know everybody who may write to this segment: whoever does can \
-    then run code in your process";
+const TRUST: &str = "attach with trust=True, if you trust all who may write to it: they can run code in your process";
+
+/// So many characters of the name of a class or function are shown at most.
+const SHOWN: usize = 190;
 
 /// Why a pickle was not decoded. The value in the segment stays as it is in every case.
 #[derive(Debug)]
@@ -41,13 +43,19 @@ impl fmt::Display for DataOnlyError {
         match self {
             DataOnlyError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
             DataOnlyError::NeedsCode { what } => {
-                write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")?;
+                // A hostile name is no reason for a long text.
+                let cut = what.char_indices().nth(SHOWN).map_or(what.len(), |(at, _)| at);
+                let (shown, rest) = (&what[..cut], if cut < what.len() { "…" } else { "" });
+                write!(
+                    f,
+                    "the value needs {shown}{rest}, and this segment is not trusted: only plain data is decoded"
+                )?;
                 if what.starts_with("shmvar.php.") {
                     f.write_str(
                         "; it stands for what PHP has and Python has not: store what is in it (its properties, a dict)",
                     )?;
                 } else {
-                    f.write_str("; store what is in it as plain data (a dict, say)")?;
+                    f.write_str("; store plain data")?;
                 }
                 write!(f, ", or {TRUST}")?;
                 if ["__main__.", "__mp_main__."].iter().any(|main| what.starts_with(main)) {
