@@ -95,7 +95,11 @@ enum Amount<'py> {
 
 impl<'py> Amount<'py> {
     fn of(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if !object.is_exact_instance_of::<PyInt>() {
+        if object.is_exact_instance_of::<PyInt>() {
+            if let Some(small) = create::number_of(object) {
+                return Ok(Amount::Number(Number::Int(small)));
+            }
+        } else {
             interpreter::python_code_follows();
         }
         if object.is_instance_of::<PyBool>() {
