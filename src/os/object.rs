@@ -292,7 +292,7 @@ fn seek_apart(fd: BorrowedFd<'_>, to: SeekFrom) -> rustix::io::Result<u64> {
     if let Ok(own) = reopen(fd, false) {
         return fs::seek(&own, to);
     }
-    // Without /proc, or without the right to open the object, the position is moved for an instant.
+    // Without /proc, the right to open the object, or a free descriptor, the position is moved for an instant.
     let before = fs::seek(fd, SeekFrom::Current(0));
     let found = fs::seek(fd, to);
     if let Ok(before) = before {

@@ -27,6 +27,7 @@ def until_detached(call):
 end = time.monotonic() + 5
 while time.monotonic() < end:
     segment = php.attach(number, 8_000_000)
+    assert mapped()
     put = lambda: segment.put(1, text)
     text = b"x" * 3_000_000
     calls = put, put, lambda: segment.has(2)
